@@ -1,0 +1,206 @@
+"""The configuration: typed, frozen models that mirror the YAML one to one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clad.errors import ConfigError
+
+Schedule = Literal["constant", "one-cycle"]
+Device = str
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Runtime(_Section):
+    """Where to compute. Does not change what is learnt beyond rounding."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: int | None = Field(None, ge=1)
+
+
+class Images(_Section):
+    """The form every image is brought into before training and before scoring."""
+
+    size: tuple[int, int] | None = Field(
+        None, description="(height, width) in pixels; null: as they are, at most 64 a side"
+    )
+    channels: Literal[1, 3] | None = Field(None, description="null: as they are")
+
+
+class Calibration(_Section):
+    """Normal images held out of training, whose scores set the threshold."""
+
+    fraction: float = Field(0.1, gt=0, le=0.5, description="share of the normal images")
+    minimum: int = Field(200, ge=1, description="images, where the data allow (at most half)")
+
+
+class Autoencoder(_Section):
+    """Stage 1."""
+
+    architecture: Literal["cvae", "cvae_large"] = "cvae"
+    latent_dim: int = Field(10, ge=1)
+    epochs: int = Field(20, ge=1)
+    batch_size: int = Field(512, ge=2)
+    learning_rate: float = Field(1e-3, gt=0)
+    schedule: Schedule = "constant"
+
+
+class Dec(_Section):
+    """Stage 2; ``epochs: 0`` leaves plain k-means on the latents."""
+
+    clusters: int = Field(10, ge=2)
+    alpha: float = Field(1.0, gt=0, description="degrees of freedom of the Student-t kernel")
+    epochs: int = Field(20, ge=0)
+    batch_size: int = Field(256, ge=2)
+    learning_rate: float = Field(0.01, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    tolerance: float = Field(0.001, ge=0, lt=1, description="share of labels; fewer change: stop")
+    reconstruction_weight: float = Field(0.0, ge=0, description="over 0: IDEC")
+    restarts: int = Field(10, ge=1, description="of k-means")
+
+
+class Classifier(_Section):
+    """Stage 3."""
+
+    stem: Literal["torchvision", "small", "small-stride"] = "small-stride"
+    width: int = Field(32, ge=4)
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(128, ge=2)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Schedule = "one-cycle"
+
+
+class Odin(_Section):
+    """Stage 4."""
+
+    temperature: float = Field(1000.0, gt=0)
+    perturbation: float = Field(1e-4, ge=0, description="in units of the pixel range")
+
+
+class Threshold(_Section):
+    """How normal scores become a decision."""
+
+    method: Literal["conformal"] = "conformal"
+    alpha: float = Field(0.05, gt=0, lt=1, description="the false-alarm rate to keep")
+
+
+class Config(_Section):
+    """Everything that decides what a detector learns."""
+
+    seed: int = Field(0, ge=0)
+    runtime: Runtime = Runtime()
+    images: Images = Images()
+    calibration: Calibration = Calibration()
+    autoencoder: Autoencoder = Autoencoder()
+    dec: Dec = Dec()
+    classifier: Classifier = Classifier()
+    odin: Odin = Odin()
+    threshold: Threshold = Threshold()
+
+    def to_yaml(self) -> str:
+        """This configuration as YAML that :func:`load` reads back to the same."""
+        import yaml
+
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def build(values: Mapping[str, Any], source: str = "configuration") -> Config:
+    """Check ``values`` and build the configuration.
+
+    Raises ConfigError naming the key, the value and what is allowed; for an unknown key, the
+    nearest known one.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(e, source) for e in error.errors())) from None
+
+
+def load(path: Path, scenario: str | None = None) -> Config:
+    """Read a YAML file.
+
+    A file may hold a mapping ``scenarios``: keys that differ for one scenario (the authors'
+    released settings do). ``one-class`` there stands for every ``one-class:<label>``.
+    """
+    return build(read_values(path, scenario), str(path))
+
+
+def read_values(path: Path, scenario: str | None = None) -> dict[str, Any]:
+    """The mapping in a YAML file with the scenario's own keys laid over the common ones."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        line = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not valid YAML ({line})") from None
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: should be a mapping of sections, got {type(values).__name__}")
+    scenarios = values.pop("scenarios", {})
+    if not isinstance(scenarios, dict):
+        raise ConfigError(f"{path}: scenarios should be a mapping of names to sections")
+    for name, special in scenarios.items():  # a mistake in any of them shows at once
+        build(merge(values, special or {}), f"{path}: scenarios.{name}")
+    return merge(values, scenarios.get((scenario or "").split(":")[0]) or {})
+
+
+def override(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """Lay ``section.key=value`` assignments (values in YAML) over ``values``."""
+    import yaml
+
+    merged = dict(values)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {assignment!r}: write it as section.key=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {assignment!r}: {text!r} is not a YAML value") from None
+        if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
+            try:
+                value = float(value)
+            except ValueError:
+                pass
+        for part in reversed(key.strip().split(".")):
+            value = {part: value}
+        merged = merge(merged, value)
+    return merged
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` laid over ``base``, section by section."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _explain(error: Any, source: str) -> str:
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        section: Any = Config
+        for part in location[:-1]:
+            section = section.model_fields[part].annotation
+        known = list(section.model_fields)
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        return f"{source}: {key}: unknown key; {hint}"
+    message = error["msg"][0].lower() + error["msg"][1:]
+    return f"{source}: {key} = {error['input']!r}: {message}"

@@ -1,0 +1,321 @@
+"""CLAD: the four stages and the threshold, in order, on one page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+
+from clad import config as configuration
+from clad.artifact import Bundle, load_weights, read_bundle, write_bundle
+from clad.config import Config
+from clad.data.images import ImageSet, check_variation
+from clad.data.inputs import as_image_set
+from clad.data.splits import fit_calibration_split
+from clad.errors import ConfigError, FitError, NotFittedError
+from clad.runtime import Runtime, log
+from clad.stages.autoencoder import Autoencoder, ConvolutionalAutoencoder
+from clad.stages.classifier import Classifier, ResNet18
+from clad.stages.dec import DEC
+from clad.stages.layers import encode
+from clad.stages.odin import ODIN
+from clad.threshold import Guarantee, make, required
+
+if TYPE_CHECKING:
+    from clad.training import Checkpoints
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A detector's answer for N images, a row each.
+
+    ``score``: float64, higher = more anomalous. ``p_value``: float64, the share of held-out normals
+    that score as high. ``anomaly``: int64 0 / 1. ``cluster``: int64, the predicted pseudo-label.
+    ``confidence``: float64, ODIN's.
+    """
+
+    score: NDArray[np.float64]
+    p_value: NDArray[np.float64]
+    anomaly: NDArray[np.int64]
+    cluster: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+
+
+class CLAD(BaseEstimator):
+    """Anomaly detector for images whose normal state is many things at once, without a label.
+
+    Park et al. 2021, arXiv 2104.09793. Images may be an array uint8 or float in [0, 1] of shape
+    (N, H, W), (N, H, W, C) or (N, C, H, W), a torch tensor or ``Dataset``, a folder, an archive or
+    a list of paths; all of them give the same scores. Method names and signs are PyOD's.
+
+    Parameters
+    ----------
+    config : Config, mapping, path to a YAML file, or None for the defaults.
+    progress : show progress bars.
+    """
+
+    def __init__(
+        self,
+        config: Config | Mapping[str, Any] | str | Path | None = None,
+        *,
+        progress: bool = False,
+    ) -> None:
+        self.config = config
+        self.progress = progress
+
+    # -- learning -------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: None = None, *, checkpoints: Checkpoints | None = None) -> CLAD:
+        """Learn from unlabelled normal images; a part of them is held out for the threshold.
+
+        ``y`` is there for scikit-learn's sake and must be None. Sets ``threshold_``,
+        ``guarantee_``, ``clusters_`` int64 (n_fit,), ``seconds_`` a stage, ``fit_images_`` and
+        ``calibration_images_``.
+
+        Raises DataError, ConfigError and FitError for what cannot be learnt from.
+        """
+        if y is not None:
+            raise ConfigError("fit takes no labels: pass the normal images alone")
+        config = self._config = self._resolve()
+        runtime = self._runtime = self._choose_runtime(config)
+        self.seconds_: dict[str, float] = {}
+        with self._timed("data"):
+            images, _ = as_image_set(X, size=config.images.size, channels=config.images.channels)
+            check_variation(images)
+            part = config.calibration
+            fit_images, held_out = fit_calibration_split(
+                images, part.fraction, part.minimum, runtime.seed_for("split")
+            )
+            self._check_sizes(config, len(fit_images), len(held_out))
+        self.shape_ = images.shape
+        self.n_clusters_ = config.dec.clusters
+
+        with self._timed("autoencoder"):
+            stage1 = Autoencoder(**dict(config.autoencoder))
+            stage1.fit(fit_images, runtime, checkpoints)
+        with self._timed("dec"):
+            settings = {k: v for k, v in dict(config.dec).items() if k != "clusters"}
+            stage2 = DEC(self.n_clusters_, **settings)
+            stage2.fit(stage1.network_, fit_images, runtime, checkpoints)
+        with self._timed("classifier"):
+            stage3 = Classifier(**dict(config.classifier))
+            stage3.fit(fit_images, stage2.labels_, self.n_clusters_, runtime, checkpoints)
+
+        self.autoencoder_, self.centers_ = stage2.network_, stage2.centers_
+        self.classifier_ = stage3.network_
+        self.clusters_, self.fit_images_ = stage2.labels_, fit_images
+        self.losses_ = {
+            "autoencoder": stage1.losses_,
+            "dec": stage2.losses_,
+            "classifier": stage3.losses_,
+        }
+        with self._timed("calibration"):
+            self.calibrate(held_out)
+        return self
+
+    def calibrate(self, X: Any) -> CLAD:
+        """Set the threshold anew from normal images that the detector has not been fitted on."""
+        images = self._conform(X)
+        answer = ODIN(**dict(self._config.odin)).score(self.classifier_, images, self._runtime)
+        self.calibration_images_ = images
+        return self._set_threshold(answer.scores, answer.clusters)
+
+    # -- answering ------------------------------------------------------------------------------
+
+    def score_images(self, X: Any) -> Scores:
+        """Everything the detector says of each image."""
+        rule = self._rule()
+        answer = ODIN(**dict(self._config.odin)).score(
+            self.classifier_, self._conform(X), self._runtime
+        )
+        return Scores(
+            score=answer.scores,
+            p_value=rule.p_values(answer.scores),
+            anomaly=rule.predict(answer.scores),
+            cluster=answer.clusters,
+            confidence=answer.confidence,
+        )
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Anomaly scores float64 (N,), higher = more anomalous."""
+        return self.score_images(X).score
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """1 for an anomaly, 0 for a normal image, int64 (N,)."""
+        return self.score_images(X).anomaly
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """float64 (N, 2): the p-value as a normal image, and one minus it."""
+        p = self.score_images(X).p_value
+        return np.stack([p, 1.0 - p], axis=1)
+
+    def latents(self, X: Any) -> NDArray[np.float32]:
+        """Stage 1 and 2's latents float32 (N, D)."""
+        self._rule()
+        return encode(self.autoencoder_, self._conform(X), self._runtime)
+
+    @property
+    def decision_scores_(self) -> NDArray[np.float64]:
+        """Anomaly scores float64 (n_fit,) of the images fitted on, computed when first asked for."""
+        if not hasattr(self, "_decision_scores"):
+            if not hasattr(self, "fit_images_"):
+                raise NotFittedError(
+                    "decision_scores_ needs the training images: call fit, or decision_function "
+                    "on them (a loaded model does not carry them)"
+                )
+            self._decision_scores = self.decision_function(self.fit_images_)
+        return self._decision_scores
+
+    @property
+    def labels_(self) -> NDArray[np.int64]:
+        """0 / 1 int64 (n_fit,): which of the images fitted on would be called anomalies."""
+        return (self.decision_scores_ > self.threshold_).astype(np.int64)
+
+    # -- keeping --------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path, facts: Mapping[str, Any] | None = None) -> None:
+        """Write the detector as a folder of safetensors + JSON; ``facts`` go into its document."""
+        rule = self._rule()
+        tensors = {
+            "autoencoder": {
+                **self.autoencoder_.state_dict(prefix="network."),
+                "centers": torch.from_numpy(self.centers_),
+            },
+            "classifier": self.classifier_.state_dict(),
+            "calibration": {
+                "scores": torch.from_numpy(rule.scores_),
+                "clusters": torch.from_numpy(self._calibration_clusters),
+            },
+        }
+        document = {
+            "kind": "clad",
+            "config": self._config.model_dump(mode="json"),
+            "shape": list(self.shape_),
+            "clusters": self.n_clusters_,
+            "facts": dict(facts or {}),
+        }
+        write_bundle(Path(folder), Bundle(tensors, document))
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str = "auto", progress: bool = False) -> CLAD:
+        """Read a detector; it works on any device, whatever it was trained on.
+
+        Raises ModelError where a file is missing, damaged, of a newer format or of another shape.
+        """
+        bundle = read_bundle(Path(folder))
+        document = bundle.document
+        config = configuration.build(document["config"], f"{folder}/manifest.json")
+        values = configuration.merge(config.model_dump(), {"runtime": {"device": device}})
+        self = cls(configuration.build(values), progress=progress)
+        self._config = self._resolve()
+        self._runtime = self._choose_runtime(self._config)
+        self.facts_ = document["facts"]
+        self.shape_ = (channels, *_) = tuple(document["shape"])
+        self.n_clusters_ = document["clusters"]
+
+        weights = dict(bundle.tensors["autoencoder"])
+        self.centers_ = weights.pop("centers").numpy()
+        stage1, stage3 = config.autoencoder, config.classifier
+        self.autoencoder_ = ConvolutionalAutoencoder(
+            stage1.architecture, self.shape_, stage1.latent_dim
+        )
+        plain = {name.removeprefix("network."): value for name, value in weights.items()}
+        load_weights(self.autoencoder_, plain, f"{folder}: autoencoder")
+        self.classifier_ = ResNet18(
+            channels, self.n_clusters_, width=stage3.width, stem=stage3.stem
+        )
+        load_weights(self.classifier_, bundle.tensors["classifier"], f"{folder}: classifier")
+        for network in (self.autoencoder_, self.classifier_):
+            network.to(self._runtime.device, memory_format=torch.channels_last).eval()
+
+        kept = bundle.tensors["calibration"]
+        return self._set_threshold(kept["scores"].numpy(), kept["clusters"].numpy())
+
+    # -- scikit-learn's parameters ----------------------------------------------------------------
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """``config`` and ``progress``; deep: also every key of the configuration, ``a__b``."""
+        params: dict[str, Any] = {"config": self.config, "progress": self.progress}
+        if deep:
+            for key, value in dict(self._resolve()).items():
+                inner = dict(value) if hasattr(value, "model_fields") else None
+                if inner is None:
+                    params[key] = value
+                else:
+                    params.update({f"{key}__{name}": item for name, item in inner.items()})
+        return params
+
+    def set_params(self, **params: Any) -> CLAD:
+        """Set ``config``, ``progress`` or any key of the configuration as ``section__key``."""
+        for name in ("config", "progress"):
+            if name in params:
+                setattr(self, name, params.pop(name))
+        values = self._resolve().model_dump()
+        for name, value in params.items():
+            section, _, key = name.partition("__")
+            values = configuration.merge(values, {section: {key: value} if key else value})
+        if params:
+            self.config = configuration.build(values, "set_params")
+        return self
+
+    # -- pieces -----------------------------------------------------------------------------------
+
+    def _resolve(self) -> Config:
+        if isinstance(self.config, Config):
+            return self.config
+        if isinstance(self.config, str | Path):
+            return configuration.load(Path(self.config))
+        return configuration.build(self.config or {})
+
+    def _choose_runtime(self, config: Config) -> Runtime:
+        return Runtime.choose(seed=config.seed, progress=self.progress, **dict(config.runtime))
+
+    @staticmethod
+    def _check_sizes(config: Config, n_fit: int, n_calibration: int) -> None:
+        if n_fit < config.dec.clusters:
+            raise FitError(
+                f"n_samples={n_fit} should be >= n_clusters={config.dec.clusters}; "
+                "add images or lower dec.clusters"
+            )
+        needed = required(config.threshold.method, config.threshold.alpha)
+        if n_calibration < needed:
+            raise FitError(
+                f"a false-alarm rate of {config.threshold.alpha} needs at least {needed} "
+                f"calibration images, there are {n_calibration}; add images, raise "
+                "calibration.fraction or raise threshold.alpha"
+            )
+
+    def _conform(self, X: Any) -> ImageSet:
+        if not hasattr(self, "classifier_"):
+            raise NotFittedError("this CLAD is not fitted yet: call fit, or CLAD.load a model")
+        channels, height, width = self.shape_
+        return as_image_set(X, size=(height, width), channels=channels)[0]
+
+    def _rule(self) -> Any:
+        if not hasattr(self, "rule_"):
+            raise NotFittedError("this CLAD has no threshold yet: call fit, or CLAD.load a model")
+        return self.rule_
+
+    def _set_threshold(self, scores: NDArray[np.float64], clusters: NDArray[np.int64]) -> CLAD:
+        settings = dict(self._config.threshold)
+        self.rule_ = make(settings.pop("method"), **settings).fit(scores, clusters)
+        self._calibration_clusters = clusters
+        self.threshold_: float = self.rule_.threshold_
+        self.guarantee_: Guarantee = self.rule_.guarantee_
+        return self
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        log.info("%s ...", stage)
+        start = time.perf_counter()
+        yield
+        self.seconds_[stage] = time.perf_counter() - start
+        log.info("%s: %.1f s", stage, self.seconds_[stage])

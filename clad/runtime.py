@@ -1,0 +1,127 @@
+"""Device, precision, seeds and threads: chosen once, passed down."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from clad.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+log = logging.getLogger("clad")
+
+
+def derive_seed(seed: int, *path: object) -> int:
+    """A 63-bit seed for one random choice, a function of the run's seed and where it is made.
+
+    ``path`` is (stage, epoch, batch, ...). Nothing else is random, so a run that resumes at any
+    epoch needs no saved generator state.
+    """
+    key = repr((int(seed), *path)).encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 1
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how to compute. Build it with :meth:`choose`; it is passed to every stage."""
+
+    seed: int = 0
+    device: str = "cpu"
+    bfloat16: bool = False
+    progress: bool = False
+
+    @classmethod
+    def choose(
+        cls,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+        progress: bool = False,
+    ) -> Runtime:
+        """Resolve ``auto`` against this machine.
+
+        Raises ConfigError where the device asked for is not there.
+        """
+        import torch
+
+        if threads is not None:
+            torch.set_num_threads(threads)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        elif device.startswith("cuda") and not torch.cuda.is_available():
+            raise ConfigError(f"runtime.device is {device!r} but no CUDA device is here; use 'cpu'")
+        bfloat16 = native_bfloat16(device) if precision == "auto" else precision == "bfloat16"
+        return cls(seed=seed, device=device, bfloat16=bfloat16, progress=progress)
+
+    def seed_for(self, *path: object) -> int:
+        """See :func:`derive_seed`."""
+        return derive_seed(self.seed, *path)
+
+    def rng(self, *path: object) -> np.random.Generator:
+        """A numpy generator for one random choice."""
+        return np.random.default_rng(self.seed_for(*path))
+
+    def generator(self, *path: object) -> torch.Generator:
+        """A torch CPU generator for one random choice (CPU, so that a seed means one thing)."""
+        import torch
+
+        return torch.Generator().manual_seed(self.seed_for(*path))
+
+    @contextmanager
+    def seeded(self, *path: object) -> Iterator[None]:
+        """Seed torch's global generator inside, restore it after: for layers' initial weights."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed_for(*path))
+            yield
+
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Bfloat16 autocast where it was chosen, nothing otherwise."""
+        import torch
+
+        kind = torch.device(self.device).type
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=self.bfloat16):
+            yield
+
+    def floats(self, images: np.ndarray) -> torch.Tensor:
+        """uint8 (B, C, H, W) -> float32 (B, C, H, W) in [0, 1] on the device."""
+        import torch
+
+        tensor = torch.from_numpy(images).to(self.device, non_blocking=True)
+        return tensor.to(torch.float32).div_(255.0)
+
+    def track(self, items: Iterable[T], label: str, **kwargs: Any) -> Iterable[T]:
+        """A progress bar over ``items``, on a terminal or a log alike; silent where not wanted."""
+        return track(items, label, enabled=self.progress, **kwargs)
+
+
+def track(items: Iterable[T], label: str, *, enabled: bool = True, **kwargs: Any) -> Iterable[T]:
+    """A tqdm bar on standard error that appears after half a second."""
+    from tqdm import tqdm
+
+    return tqdm(items, desc=label, disable=not enabled, delay=0.5, leave=False, **kwargs)
+
+
+def native_bfloat16(device: str) -> bool:
+    """Whether this device multiplies bfloat16 in hardware (emulation is slower than float32)."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != "cpu":
+        return False
+    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)

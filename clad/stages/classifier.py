@@ -1,0 +1,132 @@
+"""Stage 3: ResNet-18 on the pseudo-labels, images -> logits."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from clad.data.images import ImageSet
+from clad.runtime import Runtime
+from clad.stages.layers import Standardize
+from clad.training import Checkpoints, train
+
+Stem = Literal["torchvision", "small", "small-stride"]
+
+
+class ResNet18(nn.Module):
+    """ResNet-18 (He et al. 2016) of any width, with a stem that suits the image's size.
+
+    ``torchvision``: 7x7 stride 2 and max-pool, for 224 pixels. ``small``: 3x3 stride 1, no pool,
+    for 28 to 64 pixels. ``small-stride``: 3x3 stride 2, a quarter of its cost.
+    """
+
+    def __init__(
+        self, channels: int, n_classes: int, *, width: int = 64, stem: Stem = "torchvision"
+    ) -> None:
+        from torchvision.models.resnet import BasicBlock
+
+        super().__init__()
+        self.standardize = Standardize(channels)
+        if stem == "torchvision":
+            first = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
+        else:
+            stride = 1 if stem == "small" else 2
+            first = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
+        layers: list[nn.Module] = [first, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        if stem == "torchvision":
+            layers.append(nn.MaxPool2d(3, stride=2, padding=1))
+        inner = width
+        for outer, stride in ((width, 1), (2 * width, 2), (4 * width, 2), (8 * width, 2)):
+            shortcut = None
+            if stride != 1:
+                convolution = nn.Conv2d(inner, outer, 1, stride=stride, bias=False)
+                shortcut = nn.Sequential(convolution, nn.BatchNorm2d(outer))
+            layers += [BasicBlock(inner, outer, stride, shortcut), BasicBlock(outer, outer)]
+            inner = outer
+        self.trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Linear(inner, n_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def features(self, x: Tensor) -> Tensor:
+        """Float (N, C, H, W) in [0, 1] -> penultimate features (N, 8 * width)."""
+        x = self.standardize(x).contiguous(memory_format=torch.channels_last)
+        return self.trunk(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float (N, C, H, W) in [0, 1] -> logits (N, K)."""
+        return self.head(self.features(x))
+
+
+class Classifier:
+    """Trains a ResNet-18 to tell the pseudo-labels apart: cross-entropy, Adam."""
+
+    def __init__(
+        self,
+        *,
+        stem: Stem = "torchvision",
+        width: int = 64,
+        epochs: int = 100,
+        batch_size: int = 128,
+        learning_rate: float = 1e-4,
+        weight_decay: float = 0.0,
+        schedule: str = "constant",
+    ) -> None:
+        self.stem: Stem = stem
+        self.width = width
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+
+    def fit(
+        self,
+        images: ImageSet,
+        labels: NDArray[np.int64],
+        n_classes: int,
+        runtime: Runtime,
+        checkpoints: Checkpoints | None = None,
+    ) -> Classifier:
+        """Train on images and their pseudo-labels int64 (N,) in [0, n_classes).
+
+        Sets ``network_`` and ``losses_`` (one an epoch).
+        """
+        with runtime.seeded("classifier", "weights"):
+            network = ResNet18(images.shape[0], n_classes, width=self.width, stem=self.stem)
+        network.standardize.adapt(images)
+        network.to(runtime.device, memory_format=torch.channels_last)
+        targets = torch.from_numpy(labels).to(runtime.device)
+
+        def loss(positions: NDArray[np.int64], _: torch.Generator) -> Tensor:
+            x = runtime.floats(images.read(positions))
+            with runtime.autocast():
+                logits = network(x)
+            return F.cross_entropy(logits.float(), targets[positions])
+
+        optimizer = torch.optim.AdamW(
+            network.parameters(),
+            lr=self.learning_rate,
+            weight_decay=self.weight_decay,
+            fused=True,
+        )
+        self.losses_ = train(
+            "classifier",
+            network,
+            optimizer,
+            loss,
+            len(images),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            schedule=self.schedule,
+            runtime=runtime,
+            checkpoints=checkpoints,
+        )
+        self.network_ = network
+        return self

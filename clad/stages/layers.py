@@ -1,0 +1,55 @@
+"""Pieces that more than one network is made of."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from clad.data.images import ImageSet
+from clad.runtime import Runtime
+
+
+class Standardize(nn.Module):
+    """(x - mean) / std a channel, inside the model: every input everywhere is [0, 1] pixels.
+
+    The statistics are those of the images fitted on, over all of them alike (a mean per hidden
+    class would leak the classes).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
+        self.register_buffer("std", torch.ones(1, channels, 1, 1))
+
+    def adapt(self, images: ImageSet) -> None:
+        """Take mean and standard deviation from ``images``."""
+        total, squares, count = np.zeros(1), np.zeros(1), 0
+        for batch in images.batches(4096):
+            pixels = batch.astype(np.float64) / 255.0
+            total = total + pixels.sum(axis=(0, 2, 3))
+            squares = squares + (pixels**2).sum(axis=(0, 2, 3))
+            count += pixels[:, 0].size
+        mean = total / count
+        std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+        std[std < 1e-3] = 1.0  # a constant channel stays what it is
+        self.mean.copy_(torch.from_numpy(mean).view(1, -1, 1, 1))
+        self.std.copy_(torch.from_numpy(std).view(1, -1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float (N, C, H, W) in [0, 1] -> standardised, same shape."""
+        return (x - self.mean) / self.std
+
+
+@torch.inference_mode()
+def encode(
+    network: nn.Module, images: ImageSet, runtime: Runtime, batch_size: int = 1024
+) -> NDArray[np.float32]:
+    """Latents float32 (N, D) of all images, in order, by the network's ``encode``."""
+    network.eval()
+    n_batches = -(-len(images) // batch_size)
+    batches = runtime.track(images.batches(batch_size), "latents", total=n_batches)
+    return np.concatenate([network.encode(runtime.floats(b)).cpu().numpy() for b in batches])
