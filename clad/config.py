@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from clad.errors import ConfigError
 
 Schedule = Literal["constant", "one-cycle"]
-Device = str
 
 
 class _Section(BaseModel):
@@ -90,8 +90,23 @@ class Odin(_Section):
 class Threshold(_Section):
     """How normal scores become a decision."""
 
-    method: Literal["conformal"] = "conformal"
+    method: Literal[
+        "conformal",
+        "conformal-pac",
+        "mondrian",
+        "bh",
+        "pot",
+        "quantile",
+        "gaussian",
+        "mad",
+        "iqr",
+        "kde",
+        "manual",
+    ] = "conformal"
     alpha: float = Field(0.05, gt=0, lt=1, description="the false-alarm rate to keep")
+    delta: float = Field(0.05, gt=0, lt=1, description="conformal-pac: its chance of failing")
+    whisker: float = Field(1.5, gt=0, description="iqr: interquartile ranges over the quartile")
+    value: float | None = Field(None, description="manual: the threshold itself")
 
 
 class Config(_Section):
@@ -135,6 +150,17 @@ def load(path: Path, scenario: str | None = None) -> Config:
     return build(read_values(path, scenario), str(path))
 
 
+def preset(name: str, dataset: str) -> Path:
+    """The YAML file of a data set's recipe: ``default`` or ``paper`` (the authors' settings)."""
+    package = Path(__file__).parent
+    # installed, the recipes lie inside the package; in a checkout, beside it
+    folder = next(p for p in (package / "configs", package.parent / "configs") if p.is_dir())
+    path = (folder / "paper" if name == "paper" else folder) / f"{dataset}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"no {name} preset for {dataset!r}; give --config FILE")
+    return path
+
+
 def read_values(path: Path, scenario: str | None = None) -> dict[str, Any]:
     """The mapping in a YAML file with the scenario's own keys laid over the common ones."""
     import yaml
@@ -171,10 +197,8 @@ def override(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str,
         except yaml.YAMLError:
             raise ConfigError(f"--set {assignment!r}: {text!r} is not a YAML value") from None
         if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
-            try:
+            with suppress(ValueError):
                 value = float(value)
-            except ValueError:
-                pass
         for part in reversed(key.strip().split(".")):
             value = {part: value}
         merged = merge(merged, value)

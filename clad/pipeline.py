@@ -17,7 +17,8 @@ from sklearn.base import BaseEstimator
 from clad import config as configuration
 from clad.artifact import Bundle, load_weights, read_bundle, write_bundle
 from clad.config import Config
-from clad.data.images import ImageSet, check_variation
+from clad.data.convert import check_variation
+from clad.data.images import ImageSet
 from clad.data.inputs import as_image_set
 from clad.data.splits import fit_calibration_split
 from clad.errors import ConfigError, FitError, NotFittedError
@@ -27,7 +28,7 @@ from clad.stages.classifier import Classifier, ResNet18
 from clad.stages.dec import DEC
 from clad.stages.layers import encode
 from clad.stages.odin import ODIN
-from clad.threshold import Guarantee, make, required
+from clad.threshold import Guarantee, Rule, make
 
 if TYPE_CHECKING:
     from clad.training import Checkpoints
@@ -77,15 +78,15 @@ class CLAD(BaseEstimator):
         """Learn from unlabelled normal images; a part of them is held out for the threshold.
 
         ``y`` is there for scikit-learn's sake and must be None. Sets ``threshold_``,
-        ``guarantee_``, ``clusters_`` int64 (n_fit,), ``seconds_`` a stage, ``fit_images_`` and
-        ``calibration_images_``.
+        ``guarantee_``, ``clusters_`` int64 (n_fit,), ``fit_positions_`` int64 (n_fit,) in X,
+        ``seconds_`` a stage, ``losses_``, ``fit_images_`` and ``calibration_images_``.
 
         Raises DataError, ConfigError and FitError for what cannot be learnt from.
         """
         if y is not None:
             raise ConfigError("fit takes no labels: pass the normal images alone")
-        config = self._config = self._resolve()
-        runtime = self._runtime = self._choose_runtime(config)
+        config = self.config_ = self._resolve()
+        runtime = self.runtime_ = self._choose_runtime(config)
         self.seconds_: dict[str, float] = {}
         with self._timed("data"):
             images, _ = as_image_set(X, size=config.images.size, channels=config.images.channels)
@@ -96,6 +97,7 @@ class CLAD(BaseEstimator):
             )
             self._check_sizes(config, len(fit_images), len(held_out))
         self.shape_ = images.shape
+        self.fit_positions_ = np.flatnonzero(np.isin(images.index, fit_images.index))
         self.n_clusters_ = config.dec.clusters
 
         with self._timed("autoencoder"):
@@ -112,6 +114,7 @@ class CLAD(BaseEstimator):
         self.autoencoder_, self.centers_ = stage2.network_, stage2.centers_
         self.classifier_ = stage3.network_
         self.clusters_, self.fit_images_ = stage2.labels_, fit_images
+        self._cluster_counts = np.bincount(self.clusters_, minlength=self.n_clusters_)
         self.losses_ = {
             "autoencoder": stage1.losses_,
             "dec": stage2.losses_,
@@ -124,7 +127,7 @@ class CLAD(BaseEstimator):
     def calibrate(self, X: Any) -> CLAD:
         """Set the threshold anew from normal images that the detector has not been fitted on."""
         images = self._conform(X)
-        answer = ODIN(**dict(self._config.odin)).score(self.classifier_, images, self._runtime)
+        answer = ODIN(**dict(self.config_.odin)).score(self.classifier_, images, self.runtime_)
         self.calibration_images_ = images
         return self._set_threshold(answer.scores, answer.clusters)
 
@@ -133,13 +136,13 @@ class CLAD(BaseEstimator):
     def score_images(self, X: Any) -> Scores:
         """Everything the detector says of each image."""
         rule = self._rule()
-        answer = ODIN(**dict(self._config.odin)).score(
-            self.classifier_, self._conform(X), self._runtime
+        answer = ODIN(**dict(self.config_.odin)).score(
+            self.classifier_, self._conform(X), self.runtime_
         )
         return Scores(
             score=answer.scores,
-            p_value=rule.p_values(answer.scores),
-            anomaly=rule.predict(answer.scores),
+            p_value=rule.p_values(answer.scores, answer.clusters),
+            anomaly=rule.predict(answer.scores, answer.clusters),
             cluster=answer.clusters,
             confidence=answer.confidence,
         )
@@ -160,11 +163,11 @@ class CLAD(BaseEstimator):
     def latents(self, X: Any) -> NDArray[np.float32]:
         """Stage 1 and 2's latents float32 (N, D)."""
         self._rule()
-        return encode(self.autoencoder_, self._conform(X), self._runtime)
+        return encode(self.autoencoder_, self._conform(X), self.runtime_)
 
     @property
     def decision_scores_(self) -> NDArray[np.float64]:
-        """Anomaly scores float64 (n_fit,) of the images fitted on, computed when first asked for."""
+        """Anomaly scores float64 (n_fit,) of the images fitted on, on demand."""
         if not hasattr(self, "_decision_scores"):
             if not hasattr(self, "fit_images_"):
                 raise NotFittedError(
@@ -183,7 +186,7 @@ class CLAD(BaseEstimator):
 
     def save(self, folder: str | Path, facts: Mapping[str, Any] | None = None) -> None:
         """Write the detector as a folder of safetensors + JSON; ``facts`` go into its document."""
-        rule = self._rule()
+        self._rule()
         tensors = {
             "autoencoder": {
                 **self.autoencoder_.state_dict(prefix="network."),
@@ -191,13 +194,14 @@ class CLAD(BaseEstimator):
             },
             "classifier": self.classifier_.state_dict(),
             "calibration": {
-                "scores": torch.from_numpy(rule.scores_),
-                "clusters": torch.from_numpy(self._calibration_clusters),
+                "scores": torch.from_numpy(self.calibration_scores_),
+                "clusters": torch.from_numpy(self.calibration_clusters_),
+                "cluster_counts": torch.from_numpy(self._cluster_counts),
             },
         }
         document = {
             "kind": "clad",
-            "config": self._config.model_dump(mode="json"),
+            "config": self.config_.model_dump(mode="json"),
             "shape": list(self.shape_),
             "clusters": self.n_clusters_,
             "facts": dict(facts or {}),
@@ -215,8 +219,8 @@ class CLAD(BaseEstimator):
         config = configuration.build(document["config"], f"{folder}/manifest.json")
         values = configuration.merge(config.model_dump(), {"runtime": {"device": device}})
         self = cls(configuration.build(values), progress=progress)
-        self._config = self._resolve()
-        self._runtime = self._choose_runtime(self._config)
+        self.config_ = self._resolve()
+        self.runtime_ = self._choose_runtime(self.config_)
         self.facts_ = document["facts"]
         self.shape_ = (channels, *_) = tuple(document["shape"])
         self.n_clusters_ = document["clusters"]
@@ -234,9 +238,10 @@ class CLAD(BaseEstimator):
         )
         load_weights(self.classifier_, bundle.tensors["classifier"], f"{folder}: classifier")
         for network in (self.autoencoder_, self.classifier_):
-            network.to(self._runtime.device, memory_format=torch.channels_last).eval()
+            self.runtime_.place(network).eval()
 
         kept = bundle.tensors["calibration"]
+        self._cluster_counts = kept["cluster_counts"].numpy()
         return self._set_threshold(kept["scores"].numpy(), kept["clusters"].numpy())
 
     # -- scikit-learn's parameters ----------------------------------------------------------------
@@ -285,13 +290,8 @@ class CLAD(BaseEstimator):
                 f"n_samples={n_fit} should be >= n_clusters={config.dec.clusters}; "
                 "add images or lower dec.clusters"
             )
-        needed = required(config.threshold.method, config.threshold.alpha)
-        if n_calibration < needed:
-            raise FitError(
-                f"a false-alarm rate of {config.threshold.alpha} needs at least {needed} "
-                f"calibration images, there are {n_calibration}; add images, raise "
-                "calibration.fraction or raise threshold.alpha"
-            )
+        # The rule tries itself on ranks: too few images for alpha show before training, not after.
+        make(**dict(config.threshold)).fit(np.arange(n_calibration), np.zeros(n_calibration, int))
 
     def _conform(self, X: Any) -> ImageSet:
         if not hasattr(self, "classifier_"):
@@ -299,17 +299,17 @@ class CLAD(BaseEstimator):
         channels, height, width = self.shape_
         return as_image_set(X, size=(height, width), channels=channels)[0]
 
-    def _rule(self) -> Any:
+    def _rule(self) -> Rule:
         if not hasattr(self, "rule_"):
             raise NotFittedError("this CLAD has no threshold yet: call fit, or CLAD.load a model")
         return self.rule_
 
     def _set_threshold(self, scores: NDArray[np.float64], clusters: NDArray[np.int64]) -> CLAD:
-        settings = dict(self._config.threshold)
-        self.rule_ = make(settings.pop("method"), **settings).fit(scores, clusters)
-        self._calibration_clusters = clusters
+        rule = make(**dict(self.config_.threshold))
+        self.rule_ = rule.fit(scores, clusters, self._cluster_counts)
+        self.calibration_scores_, self.calibration_clusters_ = scores, clusters
         self.threshold_: float = self.rule_.threshold_
-        self.guarantee_: Guarantee = self.rule_.guarantee_
+        self.guarantee_: Guarantee = self.rule_.guarantee()
         return self
 
     @contextmanager

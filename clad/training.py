@@ -57,7 +57,7 @@ def train(
     before_epoch: Callable[[int], bool] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> list[float]:
-    """Minimise ``loss(positions, generator)`` over ``n`` items; returns the mean loss of each epoch.
+    """Minimise ``loss(positions, generator)`` over ``n`` items; returns each epoch's mean loss.
 
     ``positions``: int64 (B,), a random batch; every item is seen once an epoch, batches differ in
     size by at most one. ``before_epoch(epoch)`` may prepare the epoch; True ends training.
@@ -138,14 +138,20 @@ def _resume(
     if kept is None:
         return []
     tensors, progress = kept
-    weights, state = {}, {}
+    weights: dict[str, Tensor] = {}
+    state: dict[int, dict[str, Tensor]] = {}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for name, value in tensors.items():
         kind, _, rest = name.partition(".")
         if kind == "module":
             weights[rest] = value
-        else:
-            i, _, key = rest.partition(".")
-            state.setdefault(int(i), {})[key] = value
+            continue
+        number, _, key = rest.partition(".")
+        parameter = parameters[int(number)]
+        if value.shape == parameter.shape:
+            # in the parameter's memory layout: fused kernels walk both side by side
+            value = torch.empty_like(parameter).copy_(value)
+        state.setdefault(int(number), {})[key] = value
     module.load_state_dict(weights)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,1 @@
+"""The four stages of CLAD, a module each; arrays cross the border between them."""

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from clad.data.images import ImageSet
 from clad.errors import ConfigError
 from clad.runtime import Runtime
-from clad.stages.layers import Standardize, encode
+from clad.stages.layers import LatentModel, Standardize, encode
 from clad.training import Checkpoints, train
 
 Architecture = Literal["cvae", "cvae_large"]
@@ -27,7 +27,7 @@ PLANS: dict[Architecture, tuple[int | Literal["pool"], ...]] = {
 HIDDEN = 512
 
 
-class ConvolutionalAutoencoder(nn.Module):
+class ConvolutionalAutoencoder(LatentModel):
     """Encoder and mirrored decoder. Deterministic: the latent is the mean head alone.
 
     The authors read the last layer as (mean, sigma) and add noise without a KL term, at prediction
@@ -124,7 +124,7 @@ class Autoencoder:
         with runtime.seeded("autoencoder", "weights"):
             network = ConvolutionalAutoencoder(self.architecture, images.shape, self.latent_dim)
         network.standardize.adapt(images)
-        network.to(runtime.device, memory_format=torch.channels_last)
+        runtime.place(network)
 
         def loss(positions: NDArray[np.int64], _: torch.Generator) -> Tensor:
             x = runtime.floats(images.read(positions))

@@ -101,7 +101,7 @@ class Classifier:
         with runtime.seeded("classifier", "weights"):
             network = ResNet18(images.shape[0], n_classes, width=self.width, stem=self.stem)
         network.standardize.adapt(images)
-        network.to(runtime.device, memory_format=torch.channels_last)
+        runtime.place(network)
         targets = torch.from_numpy(labels).to(runtime.device)
 
         def loss(positions: NDArray[np.int64], _: torch.Generator) -> Tensor:

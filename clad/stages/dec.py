@@ -14,7 +14,7 @@ from clad.data.images import ImageSet
 from clad.errors import FitError
 from clad.runtime import Runtime, log
 from clad.stages.kmeans import KMeans
-from clad.stages.layers import encode
+from clad.stages.layers import LatentModel, encode
 from clad.training import Checkpoints, train
 
 
@@ -41,7 +41,7 @@ def target_distribution(q: Tensor) -> Tensor:
 class _ClusteringModel(nn.Module):
     """What DEC trains: the autoencoder and the centres; labels ride along for the stopping rule."""
 
-    def __init__(self, network: nn.Module, centers: Tensor, labels: Tensor) -> None:
+    def __init__(self, network: LatentModel, centers: Tensor, labels: Tensor) -> None:
         super().__init__()
         self.network = network
         self.centers = nn.Parameter(centers)
@@ -82,7 +82,7 @@ class DEC:
 
     def fit(
         self,
-        network: nn.Module,
+        network: LatentModel,
         images: ImageSet,
         runtime: Runtime,
         checkpoints: Checkpoints | None = None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,6 +11,18 @@ from torch import Tensor, nn
 
 from clad.data.images import ImageSet
 from clad.runtime import Runtime
+
+
+class LatentModel(nn.Module, ABC):
+    """What stage 1 hands on: a network with an encoder and a decoder."""
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """Float (N, C, H, W) in [0, 1] -> latents (N, D)."""
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents (N, D) -> float (N, C, H, W) in [0, 1]."""
 
 
 class Standardize(nn.Module):
@@ -46,7 +60,7 @@ class Standardize(nn.Module):
 
 @torch.inference_mode()
 def encode(
-    network: nn.Module, images: ImageSet, runtime: Runtime, batch_size: int = 1024
+    network: LatentModel, images: ImageSet, runtime: Runtime, batch_size: int = 1024
 ) -> NDArray[np.float32]:
     """Latents float32 (N, D) of all images, in order, by the network's ``encode``."""
     network.eval()

@@ -1,0 +1,1 @@
+"""Experiments on labelled benchmarks: the detector sees none of the labels."""

@@ -1,0 +1,63 @@
+"""One run: a task and a configuration -> a fitted detector, its scores and how good they are."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from clad import metrics
+from clad.artifact import CheckpointFolder
+from clad.config import Config
+from clad.data.images import ImageSet
+from clad.data.splits import Task
+from clad.pipeline import CLAD, Scores
+from clad.provenance import commit, versions
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A finished run: what pictures and files are made of."""
+
+    detector: CLAD
+    test: ImageSet
+    scores: Scores
+    metrics: dict[str, Any]
+
+
+def evaluate(
+    task: Task, config: Config, *, checkpoints: CheckpointFolder | None, progress: bool
+) -> Result:
+    """Fit on the task's training images, score its test images, then look at the answers."""
+    start = time.perf_counter()
+    detector = CLAD(config, progress=progress).fit(task.train, checkpoints=checkpoints)
+    scoring = time.perf_counter()
+    scores = detector.score_images(task.test)
+    end = time.perf_counter()
+
+    answers = task.answers
+    hidden = answers.train_labels[detector.fit_positions_]
+    measured = metrics.evaluate(
+        scores.score, answers.test_anomalous, detector.threshold_, scores.anomaly
+    )
+    seconds = {**detector.seconds_, "scoring": end - scoring, "total": end - start}
+    guarantee = detector.guarantee_
+    measured = {
+        **measured,
+        "auroc_by_class": metrics.per_class_auroc(
+            scores.score, answers.test_anomalous, [answers.classes[i] for i in answers.test_labels]
+        ),
+        "threshold": detector.threshold_,
+        "alpha": config.threshold.alpha,
+        "guarantee": guarantee.text,
+        "n_fit": len(detector.fit_images_),
+        "n_calibration": len(detector.calibration_images_),
+        "n_test": len(task.test),
+        "clusters": detector.n_clusters_,
+        "nmi": metrics.nmi(hidden, detector.clusters_),
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+        "device": detector.runtime_.device,
+        "versions": versions(),
+        "commit": commit(),
+    }
+    return Result(detector, task.test, scores, measured)

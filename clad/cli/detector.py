@@ -1,0 +1,163 @@
+"""``clad fit``, ``clad score`` and ``clad info``: a detector for the user's own images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clad.cli.options import (
+    config_options,
+    device_option,
+    on_bad_option,
+    output_options,
+    reporting,
+    warn_bad,
+)
+
+
+@click.command()
+@click.argument("images", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--out", "model", required=True, type=click.Path(path_type=Path), help="Model folder."
+)
+@config_options
+@on_bad_option
+@click.option("--fresh", is_flag=True, help="Start over where an earlier fit has got to.")
+@output_options
+def fit(
+    images: Path,
+    model: Path,
+    config_file: Path | None,
+    seed: int | None,
+    assignments: tuple[str, ...],
+    on_bad: str,
+    fresh: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Learn from normal IMAGES: a folder, a zip, a .npy or a text file of paths."""
+    from clad import artifact, config
+    from clad.data.inputs import as_image_set
+    from clad.pipeline import CLAD
+    from clad.provenance import commit, fingerprint, log_file, versions
+
+    with reporting(quiet):
+        values = config.read_values(config_file) if config_file else {}
+        values = config.override(values, assignments)
+        if seed is not None:
+            values["seed"] = seed
+        settings = config.build(values, str(config_file or "--set"))
+        artifact.make_folder(model)
+        with artifact.locked(model), log_file(model / "fit.log"):
+            size, channels = settings.images.size, settings.images.channels
+            found, bad = as_image_set(images, size=size, channels=channels, on_bad=on_bad)
+            warn_bad(bad)
+            checkpoints = artifact.CheckpointFolder(
+                model / "checkpoints", fingerprint(settings, found)
+            )
+            if fresh:
+                checkpoints.clear()
+            detector = CLAD(settings, progress=not quiet).fit(found, checkpoints=checkpoints)
+            facts = {
+                "n_fit": len(detector.fit_images_),
+                "n_calibration": len(detector.calibration_images_),
+                "skipped": [str(item.path) for item in bad],
+                "seconds": {k: round(v, 3) for k, v in detector.seconds_.items()},
+                "device": detector.runtime_.device,
+                "versions": versions(),
+                "commit": commit(),
+            }
+            detector.save(model, facts)
+            checkpoints.clear()
+    if as_json:
+        click.echo(json.dumps({"model": str(model), **_describe(detector), **facts}))
+    elif not quiet:
+        click.echo(f"threshold {detector.threshold_:.6g}: {detector.guarantee_.text}")
+        click.echo(f"written to {model}; next: clad score {model} IMAGES -o scores.csv")
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("images", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file to write: .csv, .jsonl or .parquet.",
+)
+@on_bad_option
+@device_option
+@output_options
+def score(
+    model: Path,
+    images: Path,
+    out: Path,
+    on_bad: str,
+    device: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Score IMAGES with MODEL: a folder, a zip, a .npy or a text file of paths."""
+    from clad.artifact import make_folder
+    from clad.data.inputs import as_image_set
+    from clad.pipeline import CLAD
+    from clad.scorefile import check_ending, columns_of, write_scores
+
+    with reporting(quiet):
+        check_ending(out)
+        make_folder(out.parent)
+        detector = CLAD.load(model, device=device, progress=not quiet)
+        channels, *size = detector.shape_
+        found, bad = as_image_set(images, size=tuple(size), channels=channels, on_bad=on_bad)
+        scores = detector.score_images(found)
+        write_scores(out, columns_of(found.names, scores))
+        if bad:
+            skipped = out.with_suffix(".skipped" + out.suffix)
+            write_scores(
+                skipped, {"path": [str(b.path) for b in bad], "reason": [b.reason for b in bad]}
+            )
+            warn_bad(bad, skipped)
+    flagged = int(scores.anomaly.sum())
+    facts = {"images": len(found), "anomalies": flagged, "skipped": len(bad), "out": str(out)}
+    if as_json:
+        click.echo(json.dumps({**facts, "threshold": detector.threshold_}))
+    elif not quiet:
+        click.echo(
+            f"{flagged} of {len(found)} images flagged ({detector.guarantee_.text}); "
+            f"written to {out}"
+        )
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@output_options
+def info(model: Path, quiet: bool, as_json: bool) -> None:
+    """What MODEL is: its images, threshold, training and versions."""
+    from clad.pipeline import CLAD
+
+    with reporting(quiet):
+        detector = CLAD.load(model, device="cpu")
+    if as_json:
+        click.echo(json.dumps({**_describe(detector), **detector.facts_}))
+        return
+    described = _describe(detector)
+    settings = described.pop("config")
+    for key, value in {**described, **detector.facts_}.items():
+        click.echo(f"{key}: {value}")
+    click.echo("config:")
+    for section, value in settings.items():
+        click.echo(f"  {section}: {json.dumps(value)}")
+
+
+def _describe(detector: Any) -> dict[str, Any]:
+    return {
+        "shape": list(detector.shape_),
+        "clusters": detector.n_clusters_,
+        "threshold": detector.threshold_,
+        "guarantee": detector.guarantee_.text,
+        "config": detector.config_.model_dump(mode="json"),
+    }

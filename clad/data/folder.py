@@ -1,0 +1,186 @@
+"""A user's own images: a folder, a zip, a list of paths or a text file of them -> ImageSet."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clad.data.convert import MIN_SIDE, common_size, fit_to
+from clad.data.decode import EXTENSIONS, decode, read_header, strict_pillow
+from clad.data.images import ImageSet
+from clad.data.progress import in_threads
+from clad.data.tree import Tree
+from clad.errors import DataError
+
+log = logging.getLogger(__name__)
+
+PathLike = str | os.PathLike[str]
+
+
+class BadFile(NamedTuple):
+    """A file that could not be used, and why."""
+
+    path: str
+    reason: str
+
+
+class _Entry(NamedTuple):
+    """One image yet to be read: its name, and how to get at its bytes."""
+
+    name: str
+    open: Callable[[], BinaryIO]
+
+
+def read_images(
+    source: PathLike | Sequence[PathLike],
+    *,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    on_bad: str = "error",
+    first_frame: bool = False,
+) -> tuple[ImageSet, list[BadFile]]:
+    """Read every image of ``source`` into memory as uint8 (N, C, H, W), names in order.
+
+    ``source``: a folder (searched recursively, sorted), a zip, one image, a text file of paths (a
+    line each, relative to that file) or a sequence of paths. ``size``: (H, W); None keeps the
+    images' own size where they all share one of at most 64 pixels, else (64, 64). ``channels``: 1
+    or 3; None is 1 where all are grey, else 3. ``on_bad="error"`` raises one DataError that lists
+    every bad file; ``"skip"`` leaves them out and returns them. Raises DataError where the source
+    is missing or no image is left.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        if path.is_dir() or path.suffix.lower() == ".zip":
+            with Tree(path) as tree:
+                names = image_names(tree)
+                return read_tree(
+                    tree, names, size=size, channels=channels, on_bad=on_bad,
+                    first_frame=first_frame,
+                )  # fmt: skip
+        entries = _path_entries(path)
+    else:
+        entries = [_Entry(os.fspath(p), _opener(Path(p))) for p in source]
+        if not entries:
+            raise DataError("the list of paths is empty; give at least one image")
+    return _read(entries, size, channels, on_bad, first_frame)
+
+
+def image_names(tree: Tree) -> list[str]:
+    """The tree's files with an image's extension, sorted. Raises DataError where there is none."""
+    names = [name for name in tree.names if PurePosixPath(name).suffix.lower() in EXTENSIONS]
+    others = len(tree.names) - len(names)
+    if not names:
+        known = " ".join(sorted(EXTENSIONS))
+        raise DataError(
+            f"{tree.path}: no images ({others} files with other extensions); known are {known}"
+        )
+    if others:
+        log.info("%s: ignored %d files with other extensions", tree.path, others)
+    return names
+
+
+def read_tree(
+    tree: Tree,
+    names: Sequence[str],
+    *,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    on_bad: str = "error",
+    first_frame: bool = False,
+) -> tuple[ImageSet, list[BadFile]]:
+    """As ``read_images``, for these files of an open tree."""
+    entries = [_Entry(name, partial(tree.open, name)) for name in names]
+    return _read(entries, size, channels, on_bad, first_frame)
+
+
+def _opener(path: Path) -> Callable[[], BinaryIO]:
+    return lambda: path.open("rb")
+
+
+def _path_entries(path: Path) -> list[_Entry]:
+    """One image, or a text file that lists some."""
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; give a folder, a zip, an image or a list of paths")
+    if path.suffix.lower() in EXTENSIONS:
+        return [_Entry(str(path), _opener(path))]
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is neither a folder, a zip, a .npy, an image nor a text file of paths"
+        ) from error
+    listed = [line.strip() for line in lines if line.strip()]
+    if not listed:
+        raise DataError(f"{path} lists no images; write one path a line")
+    return [_Entry(line, _opener(path.parent / line)) for line in listed]
+
+
+def _read(
+    entries: list[_Entry],
+    size: tuple[int, int] | None,
+    channels: int | None,
+    on_bad: str,
+    first_frame: bool,
+) -> tuple[ImageSet, list[BadFile]]:
+    if on_bad not in ("error", "skip"):
+        raise DataError(f"on_bad={on_bad!r} must be 'error' or 'skip'")
+    if size is not None and min(size) < MIN_SIDE:
+        raise DataError(f"size={size} is under the minimum of {MIN_SIDE}x{MIN_SIDE}")
+    total = len(entries)
+    bad: dict[int, BadFile] = {}
+    good = list(range(total))
+
+    def survivors(work: Callable[[BinaryIO, int], None], label: str) -> list[int]:
+        """Do ``work`` on every good file; those that fail move to ``bad``."""
+
+        def attempt(i: int) -> None:
+            try:
+                with entries[i].open() as stream:
+                    work(stream, i)
+            except DataError as error:
+                bad[i] = BadFile(entries[i].name, str(error))
+            except OSError as error:
+                bad[i] = BadFile(entries[i].name, error.strerror or str(error))
+
+        for _ in in_threads(attempt, good, label):
+            pass
+        return [i for i in good if i not in bad]
+
+    with strict_pillow():
+        if size is None or channels is None:  # a first pass over the headers alone
+            sizes: dict[int, tuple[int, int]] = {}
+            colour: dict[int, bool] = {}
+
+            def look(stream: BinaryIO, i: int) -> None:
+                sizes[i], grey = read_header(stream, first_frame=first_frame)
+                colour[i] = not grey
+
+            good = survivors(look, "look")
+            size = size or common_size(sizes.values())
+            channels = channels or (3 if any(colour.values()) else 1)
+
+        shape = (channels, *size)
+        array: NDArray[np.uint8] = np.zeros((total, *shape), np.uint8)
+
+        def fill(stream: BinaryIO, i: int) -> None:
+            # Fitted at once, so that memory holds the result and a few originals, never all.
+            array[i] = fit_to(decode(stream, first_frame=first_frame), shape[1:], shape[0])
+
+        good = survivors(fill, "read")
+
+    faults = [bad[i] for i in sorted(bad)]
+    if faults and (on_bad == "error" or not good):
+        listed = "; ".join(f"{path} ({reason})" for path, reason in faults)
+        raise DataError(
+            f"{len(faults)} of {total} images cannot be used: {listed}; mend or remove them"
+            + (", or skip them with --on-bad skip" if good else "")
+        )
+    images = ImageSet.of(array, [entry.name for entry in entries])
+    return images.take(np.array(good)) if faults else images, faults

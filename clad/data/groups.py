@@ -1,0 +1,47 @@
+"""Which images must stay together: tracks, and exact duplicates found by their bytes."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clad.data.images import ImageSet
+
+
+def duplicate_groups(images: ImageSet) -> NDArray[np.int64]:
+    """int64 (N,): two images have one number exactly when every pixel of them agrees."""
+    seen: dict[bytes, int] = {}
+    digests = (
+        hashlib.blake2b(image, digest_size=16).digest()
+        for batch in images.batches(512)
+        for image in batch
+    )
+    return np.fromiter((seen.setdefault(d, len(seen)) for d in digests), np.int64, len(images))
+
+
+def count_duplicates(images: ImageSet) -> int:
+    """How many images repeat an earlier one exactly."""
+    return len(images) - len(np.unique(duplicate_groups(images)))
+
+
+def merge_groups(*groupings: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 (N,): the finest groups that every grouping (N,) agrees to keep whole.
+
+    Two images end together when a chain of shared groups joins them: connected components of the
+    graph that ties each image to the first of its group. Numbered by first occurrence.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(groupings[0])
+    rows = np.tile(np.arange(n), len(groupings))
+    firsts = []
+    for grouping in groupings:
+        _, first, inverse = np.unique(grouping, return_index=True, return_inverse=True)
+        firsts.append(first[inverse])
+    graph = coo_matrix((np.ones(len(rows), np.int8), (rows, np.concatenate(firsts))), shape=(n, n))
+    _, component = connected_components(graph, directed=False)
+    _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse].astype(np.int64)

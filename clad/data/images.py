@@ -1,0 +1,77 @@
+"""ImageSet: what every later step reads. uint8 (N, C, H, W), in memory or mapped, no labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clad.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images without labels; a selection of a larger array costs an index, never a copy.
+
+    ``array``: uint8 (M, C, H, W), ndarray or memmap. ``index``: int64 (N,), the rows of ``array``
+    in this set, in order. ``names``: M names, a path or a row number each.
+    ``groups``: int64 (M,) or None; images of one group stay on one side of every split.
+    """
+
+    array: NDArray[np.uint8]
+    index: NDArray[np.int64]
+    all_names: Sequence[str]
+    all_groups: NDArray[np.int64] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        array: NDArray[np.uint8],
+        names: Sequence[str] | None = None,
+        groups: NDArray[np.int64] | None = None,
+    ) -> ImageSet:
+        """Wrap a whole uint8 (N, C, H, W) array; names default to row numbers."""
+        if array.dtype != np.uint8 or array.ndim != 4:
+            raise DataError(
+                f"an ImageSet holds uint8 (N, C, H, W), got {array.dtype} {array.shape}"
+            )
+        n = len(array)
+        names = [str(i) for i in range(n)] if names is None else names
+        for what, got in (("names", len(names)), ("groups", n if groups is None else len(groups))):
+            if got != n:
+                raise DataError(f"{got} {what} for {n} images")
+        return cls(array, np.arange(n, dtype=np.int64), names, groups)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        _, c, h, w = self.array.shape
+        return c, h, w
+
+    @property
+    def names(self) -> list[str]:
+        """N names, in this set's order."""
+        return [self.all_names[i] for i in self.index]
+
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """(N,) group numbers, or None where every image stands alone."""
+        return None if self.all_groups is None else self.all_groups[self.index]
+
+    def take(self, positions: NDArray[np.integer] | NDArray[np.bool_]) -> ImageSet:
+        """The images at these positions (integers, or a boolean mask of length N), uncopied."""
+        return ImageSet(self.array, self.index[positions], self.all_names, self.all_groups)
+
+    def read(self, positions: NDArray[np.integer] | slice = slice(None)) -> NDArray[np.uint8]:
+        """Copy out uint8 (B, C, H, W); with no argument the whole set."""
+        return np.ascontiguousarray(self.array[self.index[positions]])
+
+    def batches(self, size: int) -> Iterator[NDArray[np.uint8]]:
+        """The images in order, uint8 (<= size, C, H, W) at a time."""
+        for start in range(0, len(self), size):
+            yield self.read(slice(start, start + size))

@@ -1,0 +1,109 @@
+"""The one door where labels are left behind: benchmark + scenario -> images, and answers apart."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clad.data.groups import duplicate_groups, merge_groups
+from clad.data.images import ImageSet
+from clad.data.labelled import Benchmark, Labelled
+from clad.data.scenarios import Scenario, known
+from clad.errors import DataError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What evaluation may see once the scores exist; positions of ``Task.train`` and ``.test``.
+
+    ``train_labels``, ``test_labels``: int64, positions in ``classes``; ``test_anomalous``: bool.
+    """
+
+    train_labels: NDArray[np.int64]
+    test_labels: NDArray[np.int64]
+    test_anomalous: NDArray[np.bool_]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a detector may see: training images of normal classes, test images of all."""
+
+    train: ImageSet
+    test: ImageSet
+    answers: Answers
+
+
+def make_task(benchmark: Benchmark, scenario: Scenario) -> Task:
+    """Training images of the normal classes only; test images of normal and anomalous classes.
+
+    Raises DataError where the scenario names a class the benchmark does not know, or one that has
+    no images: it is never counted as normal.
+    """
+    code = {label: i for i, label in enumerate(benchmark.classes)}
+    for label in (*scenario.normal, *scenario.anomalous):
+        known(label, benchmark.classes, f"class of {benchmark.name}")
+    normal = [code[label] for label in scenario.normal]
+    anomalous = [code[label] for label in scenario.anomalous]
+    train, train_labels = _select(benchmark.train, normal)
+    test, test_labels = _select(benchmark.test, normal + anomalous)
+    for what, labels, wanted in (
+        ("training", train_labels, normal),
+        ("test", test_labels, normal + anomalous),
+    ):
+        missing = [benchmark.classes[i] for i in wanted if not (labels == i).any()]
+        if missing:
+            raise DataError(
+                f"{benchmark.name}: no {what} images of class {', '.join(missing)}; "
+                "import the complete data set"
+            )
+    answers = Answers(train_labels, test_labels, np.isin(test_labels, anomalous), benchmark.classes)
+    return Task(train, test, answers)
+
+
+def _select(part: Labelled, labels: list[int]) -> tuple[ImageSet, NDArray[np.int64]]:
+    chosen = np.isin(part.labels, labels)
+    return part.images.take(chosen), part.labels[chosen]
+
+
+def fit_calibration_split(
+    images: ImageSet, fraction: float, minimum: int, seed: int
+) -> tuple[ImageSet, ImageSet]:
+    """(fit, calibration): no group and no set of exact duplicates on both sides.
+
+    Calibration gets whole groups, drawn at random, until it holds ``max(fraction * N, minimum)``
+    images, and never more than half of all. The duplicates found are logged (count_duplicates tells
+    their number). Raises DataError where fewer than two groups leave nothing to split.
+    """
+    if not 0 < fraction < 1:
+        raise DataError(f"fraction={fraction} must lie between 0 and 1")
+    n = len(images)
+    duplicates = duplicate_groups(images)
+    repeated = n - len(np.unique(duplicates))
+    if repeated:
+        log.info("%d of %d images repeat another exactly; kept on one side", repeated, n)
+    own = images.groups
+    groups = duplicates if own is None else merge_groups(own, duplicates)
+    sizes = np.bincount(groups, minlength=1)
+    half = n // 2
+    wanted = min(max(round(fraction * n), minimum, 1), half)
+    chosen = np.zeros(len(sizes), bool)
+    held = 0
+    for group in np.random.default_rng(seed).permutation(len(sizes)):
+        if held >= wanted:
+            break
+        if held + sizes[group] <= half:
+            chosen[group] = True
+            held += sizes[group]
+    if not held:
+        raise DataError(
+            f"{n} images in {np.count_nonzero(sizes)} groups cannot be split into fit and "
+            "calibration; give at least two images (or groups) that differ"
+        )
+    calibration = chosen[groups]
+    return images.take(~calibration), images.take(calibration)

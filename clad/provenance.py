@@ -1,0 +1,75 @@
+"""What a number or a model came from: configuration, images, versions, commit."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from clad.config import Config
+from clad.data.images import ImageSet
+
+PACKAGES = ("clad", "torch", "torchvision", "numpy", "faiss-cpu", "scikit-learn", "openTSNE")
+log = logging.getLogger("clad")
+
+
+def fingerprint(config: Config, *sets: ImageSet) -> str:
+    """What decides the weights: the configuration, the images and the package's version."""
+    digest = hashlib.sha256(config.model_dump_json().encode())
+    digest.update(versions()["clad"].encode())
+    for images in sets:
+        digest.update(repr((len(images), images.shape)).encode())
+        for batch in images.batches(4096):
+            digest.update(batch)
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of what the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # faiss-gpu in the place of faiss-cpu
+            found[package] = "absent"
+    return found
+
+
+def commit() -> str | None:
+    """The commit of the checkout this package runs from, ``-dirty`` where it was changed."""
+    git = ["git", "-C", str(Path(__file__).parents[2])]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+        )
+        status = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.strip() + ("-dirty" if status.stdout.strip() else "")
+
+
+@contextmanager
+def log_file(path: Path) -> Iterator[None]:
+    """Everything down to debug, tracebacks too, into a file beside the results."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield
+    except Exception:
+        log.debug("traceback", exc_info=True)
+        raise
+    finally:
+        log.removeHandler(handler)
+        handler.close()

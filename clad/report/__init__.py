@@ -1,0 +1,1 @@
+"""Pictures, from saved rows and arrays only."""

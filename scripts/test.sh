@@ -1,0 +1,10 @@
+#!/bin/sh
+# Installs what the tests need into .venv, then lints, checks types and runs the tests.
+# Arguments go to pytest, e.g. -m slow, or -k threshold.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/setup.sh dev
+ruff check .
+ruff format --check .
+mypy
+exec python -m pytest --cov --cov-report=term "$@"
