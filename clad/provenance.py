@@ -25,7 +25,7 @@ def fingerprint(config: Config, *sets: ImageSet) -> str:
     for images in sets:
         digest.update(repr((len(images), images.shape)).encode())
         for batch in images.batches(4096):
-            digest.update(batch)
+            digest.update(batch.data)
     return digest.hexdigest()
 
 

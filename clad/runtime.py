@@ -111,16 +111,21 @@ class Runtime:
         tensor = torch.from_numpy(images).to(self.device, non_blocking=True)
         return tensor.to(torch.float32).div_(255.0)
 
-    def track(self, items: Iterable[T], label: str, **kwargs: Any) -> Iterable[T]:
-        """A progress bar over ``items``, on a terminal or a log alike; silent where not wanted."""
-        return track(items, label, enabled=self.progress, **kwargs)
+    def track(self, items: Iterable[T], label: str, **options: Any) -> Iterable[T]:
+        """A progress bar over ``items`` where progress was asked for."""
+        return track(items, label, **options) if self.progress else items
 
 
-def track(items: Iterable[T], label: str, *, enabled: bool = True, **kwargs: Any) -> Iterable[T]:
-    """A tqdm bar on standard error that appears after half a second."""
+def track(items: Iterable[T] | None, label: str, **options: Any) -> Any:
+    """A tqdm bar, on a terminal only, once the work has taken two seconds.
+
+    Silencing the logger ``clad.progress`` (above WARNING) silences the bars.
+    """
     from tqdm import tqdm
 
-    return tqdm(items, desc=label, disable=not enabled, delay=0.5, leave=False, **kwargs)
+    heard = logging.getLogger("clad.progress").isEnabledFor(logging.WARNING)
+    disable = None if heard else True  # None: where standard error is no terminal
+    return tqdm(items, desc=label, delay=2, leave=False, disable=disable, **options)
 
 
 def native_bfloat16(device: str) -> bool:

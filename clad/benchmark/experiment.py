@@ -37,13 +37,13 @@ def evaluate(
 
     answers = task.answers
     hidden = answers.train_labels[detector.fit_positions_]
-    measured = metrics.evaluate(
+    quality = metrics.evaluate(
         scores.score, answers.test_anomalous, detector.threshold_, scores.anomaly
     )
     seconds = {**detector.seconds_, "scoring": end - scoring, "total": end - start}
     guarantee = detector.guarantee_
-    measured = {
-        **measured,
+    measured: dict[str, Any] = {
+        **quality,
         "auroc_by_class": metrics.per_class_auroc(
             scores.score, answers.test_anomalous, [answers.classes[i] for i in answers.test_labels]
         ),

@@ -111,8 +111,8 @@ def score(
         check_ending(out)
         make_folder(out.parent)
         detector = CLAD.load(model, device=device, progress=not quiet)
-        channels, *size = detector.shape_
-        found, bad = as_image_set(images, size=tuple(size), channels=channels, on_bad=on_bad)
+        channels, height, width = detector.shape_
+        found, bad = as_image_set(images, size=(height, width), channels=channels, on_bad=on_bad)
         scores = detector.score_images(found)
         write_scores(out, columns_of(found.names, scores))
         if bad:

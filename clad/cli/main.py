@@ -28,9 +28,8 @@ class Group(click.Group):
             return super().invoke(ctx)
         except CladError as error:
             log.debug("traceback", exc_info=True)
-            failure = click.ClickException(str(error))
-            failure.exit_code = 2
-            raise failure from error
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(2)
         except KeyboardInterrupt:
             click.echo("Interrupted. The same command goes on from the last checkpoint.", err=True)
             sys.exit(130)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from clad.data.progress import bar
 from clad.errors import DataError
+from clad.runtime import track
 
 _BLOCK = 2**18
 
@@ -106,7 +106,7 @@ def _receive(url: str, part: Path, timeout: float) -> None:
 def _copy(
     source: http.client.HTTPResponse, sink: BinaryIO, have: int, total: int | None, label: str
 ) -> int:
-    with bar(None, label, total=total, initial=have, unit="B", unit_scale=True) as progress:
+    with track(None, label, total=total, initial=have, unit="B", unit_scale=True) as progress:
         while block := source.read(_BLOCK):
             sink.write(block)
             have += len(block)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clad.data.convert import MIN_SIDE, common_size, fit_to
 from clad.data.decode import EXTENSIONS, decode, read_header, strict_pillow
 from clad.data.images import ImageSet
-from clad.data.progress import in_threads
+from clad.data.threads import in_threads
 from clad.data.tree import Tree
 from clad.errors import DataError
 

@@ -17,9 +17,9 @@ from clad.data.decode import pixels
 from clad.data.folder import BadFile, read_images
 from clad.data.images import ImageSet
 from clad.data.labelled import Benchmark, Labelled
-from clad.data.progress import bar
 from clad.data.splits import Answers, Task
 from clad.errors import DataError
+from clad.runtime import track
 
 _PICKLES = frozenset({".pkl", ".pickle", ".pt", ".pth", ".joblib", ".npz", ".ckpt", ".bin"})
 
@@ -99,7 +99,7 @@ def _of_items(items: Any, size: tuple[int, int] | None, channels: int | None) ->
         raise DataError(f"{type(items).__name__} has no length; give a map-style Dataset")
     if not len(items):
         raise DataError(f"the {type(items).__name__} is empty; give at least one image")
-    raw = (_item_pixels(items[i], i) for i in bar(range(len(items)), "read"))
+    raw = (_item_pixels(items[i], i) for i in track(range(len(items)), "read"))
     if size is None or channels is None:
         held = list(raw)
         size = size or common_size((image.shape[1], image.shape[2]) for image in held)
