@@ -45,10 +45,11 @@ def write_atomic(path: Path, content: bytes) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
+        raise CladError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:  # after an interruption too; renamed, it is not there any more
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink()
-        raise CladError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -140,9 +141,9 @@ def read_bundle(folder: Path) -> Bundle:
     tensors = {}
     for name, entry in manifest["files"].items():
         file = folder / entry["file"]
-        if file.parent != folder or file.is_symlink():
-            raise ModelError(f"{path}: names a file outside its folder: {entry['file']!r}")
         try:
+            if file.parent != folder or file.is_symlink():
+                raise ModelError(f"{path}: names a file outside its folder: {entry['file']!r}")
             content = file.read_bytes()
         except OSError as error:
             raise ModelError(f"{file}: cannot be read ({error.strerror})") from None
@@ -215,21 +216,26 @@ class CheckpointFolder:
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_bytes())
-        stated = manifest.pop("sha256")
-        version, files = manifest["format"], manifest["files"]
-        well_formed = (
-            isinstance(version, int)
-            and isinstance(manifest["document"], dict)
-            and all(set(entry) == {"file", "sha256"} for entry in files.values())
+        version = manifest["format"]
+        if isinstance(version, int) and version > FORMAT:  # the rest may look otherwise there
+            raise ModelError(
+                f"{path}: written in format {version}, this version of clad reads up to {FORMAT}; "
+                "upgrade clad"
+            )
+        stated, entries = manifest.pop("sha256"), manifest["files"].values()
+        sound = (
+            isinstance(manifest["document"], dict)
+            and all(set(entry) == {"file", "sha256"} for entry in entries)
+            and all(
+                isinstance(entry["file"], str) and entry["file"].isprintable() for entry in entries
+            )
+            and stated == _digest(manifest)
         )
+    except ModelError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ModelError(f"{path}: not a manifest of a CLAD model, or a damaged one") from None
-    if well_formed and version > FORMAT:
-        raise ModelError(
-            f"{path}: written in format {version}, this version of clad reads up to {FORMAT}; "
-            "upgrade clad"
-        )
-    if not well_formed or stated != _digest(manifest):
+    if not sound:
         raise ModelError(f"{path}: damaged (its own SHA-256 does not fit); copy the model again")
     return manifest
 

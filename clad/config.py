@@ -6,13 +6,14 @@ import difflib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clad.errors import ConfigError
 
 Schedule = Literal["constant", "one-cycle"]
+Side = Annotated[int, Field(ge=1)]
 
 
 class _Section(BaseModel):
@@ -30,7 +31,7 @@ class Runtime(_Section):
 class Images(_Section):
     """The form every image is brought into before training and before scoring."""
 
-    size: tuple[int, int] | None = Field(
+    size: tuple[Side, Side] | None = Field(
         None, description="(height, width) in pixels; null: as they are, at most 64 a side"
     )
     channels: Literal[1, 3] | None = Field(None, description="null: as they are")
@@ -57,7 +58,9 @@ class Autoencoder(_Section):
 class Dec(_Section):
     """Stage 2; ``epochs: 0`` leaves plain k-means on the latents."""
 
-    clusters: int = Field(10, ge=2)
+    clusters: Literal["auto"] | Annotated[int, Field(ge=2)] = Field(
+        "auto", description="auto: by a neighbour graph; a number: that many by k-means"
+    )
     alpha: float = Field(1.0, gt=0, description="degrees of freedom of the Student-t kernel")
     epochs: int = Field(20, ge=0)
     batch_size: int = Field(256, ge=2)
@@ -72,12 +75,17 @@ class Classifier(_Section):
     """Stage 3."""
 
     stem: Literal["torchvision", "small", "small-stride"] = "small-stride"
-    width: int = Field(32, ge=4)
+    # Under 16 channels oneDNN's strided 1x1 convolution writes out of bounds in its backward pass:
+    # github.com/uxlfoundation/oneDNN/issues/6035
+    width: int = Field(32, ge=16)
     epochs: int = Field(10, ge=1)
     batch_size: int = Field(128, ge=2)
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     schedule: Schedule = "one-cycle"
+    rotations: Literal["auto", 1, 2, 4] = Field(
+        "auto", description="tell the turn beside the cluster; auto: 4, or 2 if not square"
+    )
 
 
 class Odin(_Section):
@@ -85,6 +93,13 @@ class Odin(_Section):
 
     temperature: float = Field(1000.0, gt=0)
     perturbation: float = Field(1e-4, ge=0, description="in units of the pixel range")
+
+
+class Score(_Section):
+    """Which anomaly score decides; ODIN's confidence is reported whichever it is."""
+
+    method: Literal["odin", "neighbours"] = "neighbours"
+    limit: int = Field(5000, ge=2, description="neighbours: normal images whose features are kept")
 
 
 class Threshold(_Section):
@@ -120,6 +135,7 @@ class Config(_Section):
     dec: Dec = Dec()
     classifier: Classifier = Classifier()
     odin: Odin = Odin()
+    score: Score = Score()
     threshold: Threshold = Threshold()
 
     def to_yaml(self) -> str:
@@ -169,7 +185,7 @@ def read_values(path: Path, scenario: str | None = None) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
         line = " ".join(str(error).split())
         raise ConfigError(f"{path}: not valid YAML ({line})") from None
     values = {} if values is None else values
@@ -179,6 +195,8 @@ def read_values(path: Path, scenario: str | None = None) -> dict[str, Any]:
     if not isinstance(scenarios, dict):
         raise ConfigError(f"{path}: scenarios should be a mapping of names to sections")
     for name, special in scenarios.items():  # a mistake in any of them shows at once
+        if not isinstance(special, dict | None):
+            raise ConfigError(f"{path}: scenarios.{name} should be a mapping of sections")
         build(merge(values, special or {}), f"{path}: scenarios.{name}")
     return merge(values, scenarios.get((scenario or "").split(":")[0]) or {})
 
@@ -194,7 +212,7 @@ def override(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str,
             raise ConfigError(f"--set {assignment!r}: write it as section.key=value")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             raise ConfigError(f"--set {assignment!r}: {text!r} is not a YAML value") from None
         if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
             with suppress(ValueError):
@@ -216,7 +234,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _explain(error: Any, source: str) -> str:
-    location = [str(part) for part in error["loc"]]
+    location = [str(part) for part in error["loc"]][:2]  # deeper: members of a union or tuple
     key = ".".join(location)
     if error["type"] == "extra_forbidden":
         section: Any = Config

@@ -27,7 +27,9 @@ from clad.stages.autoencoder import Autoencoder, ConvolutionalAutoencoder
 from clad.stages.classifier import Classifier, ResNet18
 from clad.stages.dec import DEC
 from clad.stages.layers import encode
+from clad.stages.neighbours import Neighbours
 from clad.stages.odin import ODIN
+from clad.stages.rotations import choose_rotations
 from clad.threshold import Guarantee, Rule, make
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ class CLAD(BaseEstimator):
         with self._timed("data"):
             images, _ = as_image_set(X, size=config.images.size, channels=config.images.channels)
             check_variation(images)
+            self.rotations_ = choose_rotations(config.classifier.rotations, images.shape)
             part = config.calibration
             fit_images, held_out = fit_calibration_split(
                 images, part.fraction, part.minimum, runtime.seed_for("split")
@@ -98,21 +101,24 @@ class CLAD(BaseEstimator):
             self._check_sizes(config, len(fit_images), len(held_out))
         self.shape_ = images.shape
         self.fit_positions_ = np.flatnonzero(np.isin(images.index, fit_images.index))
-        self.n_clusters_ = config.dec.clusters
 
         with self._timed("autoencoder"):
             stage1 = Autoencoder(**dict(config.autoencoder))
             stage1.fit(fit_images, runtime, checkpoints)
         with self._timed("dec"):
-            settings = {k: v for k, v in dict(config.dec).items() if k != "clusters"}
-            stage2 = DEC(self.n_clusters_, **settings)
+            settings = dict(config.dec)
+            stage2 = DEC(settings.pop("clusters"), **settings)
             stage2.fit(stage1.network_, fit_images, runtime, checkpoints)
+            self.n_clusters_ = len(stage2.centers_)
         with self._timed("classifier"):
-            stage3 = Classifier(**dict(config.classifier))
+            stage3 = Classifier(**{**dict(config.classifier), "rotations": self.rotations_})
             stage3.fit(fit_images, stage2.labels_, self.n_clusters_, runtime, checkpoints)
 
         self.autoencoder_, self.centers_ = stage2.network_, stage2.centers_
         self.classifier_ = stage3.network_
+        if config.score.method == "neighbours":
+            with self._timed("neighbours"):
+                self.neighbours_ = self._neighbours().fit(self.classifier_, fit_images, runtime)
         self.clusters_, self.fit_images_ = stage2.labels_, fit_images
         self._cluster_counts = np.bincount(self.clusters_, minlength=self.n_clusters_)
         self.losses_ = {
@@ -127,24 +133,22 @@ class CLAD(BaseEstimator):
     def calibrate(self, X: Any) -> CLAD:
         """Set the threshold anew from normal images that the detector has not been fitted on."""
         images = self._conform(X)
-        answer = ODIN(**dict(self.config_.odin)).score(self.classifier_, images, self.runtime_)
+        scores, clusters, _ = self._measure(images)
         self.calibration_images_ = images
-        return self._set_threshold(answer.scores, answer.clusters)
+        return self._set_threshold(scores, clusters)
 
     # -- answering ------------------------------------------------------------------------------
 
     def score_images(self, X: Any) -> Scores:
         """Everything the detector says of each image."""
         rule = self._rule()
-        answer = ODIN(**dict(self.config_.odin)).score(
-            self.classifier_, self._conform(X), self.runtime_
-        )
+        scores, clusters, confidence = self._measure(self._conform(X))
         return Scores(
-            score=answer.scores,
-            p_value=rule.p_values(answer.scores, answer.clusters),
-            anomaly=rule.predict(answer.scores, answer.clusters),
-            cluster=answer.clusters,
-            confidence=answer.confidence,
+            score=scores,
+            p_value=rule.p_values(scores, clusters),
+            anomaly=rule.predict(scores, clusters),
+            cluster=clusters,
+            confidence=confidence,
         )
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
@@ -199,11 +203,17 @@ class CLAD(BaseEstimator):
                 "cluster_counts": torch.from_numpy(self._cluster_counts),
             },
         }
+        if self.config_.score.method == "neighbours":
+            tensors["neighbours"] = {
+                "features": torch.from_numpy(self.neighbours_.features_),
+                "scales": torch.from_numpy(self.neighbours_.scales_),
+            }
         document = {
             "kind": "clad",
             "config": self.config_.model_dump(mode="json"),
             "shape": list(self.shape_),
             "clusters": self.n_clusters_,
+            "rotations": self.rotations_,
             "facts": dict(facts or {}),
         }
         write_bundle(Path(folder), Bundle(tensors, document))
@@ -223,7 +233,7 @@ class CLAD(BaseEstimator):
         self.runtime_ = self._choose_runtime(self.config_)
         self.facts_ = document["facts"]
         self.shape_ = (channels, *_) = tuple(document["shape"])
-        self.n_clusters_ = document["clusters"]
+        self.n_clusters_, self.rotations_ = document["clusters"], document["rotations"]
 
         weights = dict(bundle.tensors["autoencoder"])
         self.centers_ = weights.pop("centers").numpy()
@@ -234,12 +244,19 @@ class CLAD(BaseEstimator):
         plain = {name.removeprefix("network."): value for name, value in weights.items()}
         load_weights(self.autoencoder_, plain, f"{folder}: autoencoder")
         self.classifier_ = ResNet18(
-            channels, self.n_clusters_, width=stage3.width, stem=stage3.stem
+            channels,
+            self.n_clusters_ * self.rotations_,
+            width=stage3.width,
+            stem=stage3.stem,
         )
         load_weights(self.classifier_, bundle.tensors["classifier"], f"{folder}: classifier")
         for network in (self.autoencoder_, self.classifier_):
             self.runtime_.place(network).eval()
 
+        if config.score.method == "neighbours":
+            self.neighbours_ = self._neighbours()
+            self.neighbours_.features_ = bundle.tensors["neighbours"]["features"].numpy()
+            self.neighbours_.scales_ = bundle.tensors["neighbours"]["scales"].numpy()
         kept = bundle.tensors["calibration"]
         self._cluster_counts = kept["cluster_counts"].numpy()
         return self._set_threshold(kept["scores"].numpy(), kept["clusters"].numpy())
@@ -285,9 +302,10 @@ class CLAD(BaseEstimator):
 
     @staticmethod
     def _check_sizes(config: Config, n_fit: int, n_calibration: int) -> None:
-        if n_fit < config.dec.clusters:
+        n_clusters = 2 if config.dec.clusters == "auto" else config.dec.clusters
+        if n_fit < n_clusters:
             raise FitError(
-                f"n_samples={n_fit} should be >= n_clusters={config.dec.clusters}; "
+                f"n_samples={n_fit} should be >= n_clusters={n_clusters}; "
                 "add images or lower dec.clusters"
             )
         # The rule tries itself on ranks: too few images for alpha show before training, not after.
@@ -298,6 +316,24 @@ class CLAD(BaseEstimator):
             raise NotFittedError("this CLAD is not fitted yet: call fit, or CLAD.load a model")
         channels, height, width = self.shape_
         return as_image_set(X, size=(height, width), channels=channels)[0]
+
+    def _measure(
+        self, images: ImageSet
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+        """Anomaly score, predicted cluster and ODIN's confidence of each image, (N,) each."""
+        odin = ODIN(**dict(self.config_.odin)).score(self.classifier_, images, self.runtime_)
+        clusters = odin.classes // self.rotations_
+        scores = odin.scores
+        if self.config_.score.method == "neighbours":
+            scores = self.neighbours_.score(self.classifier_, images, self.runtime_)
+        return scores, clusters, odin.confidence
+
+    def _neighbours(self) -> Neighbours:
+        return Neighbours(
+            rotations=self.rotations_,
+            limit=self.config_.score.limit,
+            seed=self.runtime_.seed_for("neighbours"),
+        )
 
     def _rule(self) -> Rule:
         if not hasattr(self, "rule_"):

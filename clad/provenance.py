@@ -42,21 +42,21 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
     """The commit of the checkout this package runs from, ``-dirty`` where it was changed."""
-    git = ["git", "-C", str(Path(__file__).parents[2])]
+    checkout = Path(__file__).resolve().parents[1]
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
-        )
-        status = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
+        top, head = _git(checkout, "rev-parse", "--show-toplevel", "HEAD").splitlines()
+        if Path(top).resolve() != checkout:  # installed in an environment inside another checkout
+            return None
+        changed = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    return head.stdout.strip() + ("-dirty" if status.stdout.strip() else "")
+    return head + ("-dirty" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
 
 
 @contextmanager

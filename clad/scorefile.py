@@ -33,7 +33,9 @@ def write_scores(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     if path.suffix.lower() == ".parquet":
         arrow, parquet = _parquet()
         sink = io.BytesIO()
-        parquet.write_table(arrow.table(dict(columns)), sink)
+        # Parquet's text is UTF-8 alone: bytes of a file's name that are none become U+FFFD.
+        texts = {k: [_utf8(v) for v in values] for k, values in columns.items()}
+        parquet.write_table(arrow.table(texts), sink)
         write_atomic(path, sink.getvalue())
         return
     rows = zip(*columns.values(), strict=True)
@@ -45,7 +47,7 @@ def write_scores(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(names)
         writer.writerows(rows)
-    write_atomic(path, text.getvalue().encode())
+    write_atomic(path, text.getvalue().encode(errors="surrogateescape"))
 
 
 def columns_of(names: list[str], scores: Scores) -> dict[str, list[Any]]:
@@ -54,6 +56,12 @@ def columns_of(names: list[str], scores: Scores) -> dict[str, list[Any]]:
     for field in fields(scores):
         columns[field.name] = getattr(scores, field.name).tolist()
     return columns
+
+
+def _utf8(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return value.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _parquet() -> tuple[Any, Any]:

@@ -101,6 +101,11 @@ def train(
                 )
             optimizer.step()
             total += batch_loss * len(positions)
+        if not all(bool(torch.isfinite(weight).all()) for weight in module.parameters()):
+            raise FitError(
+                f"{stage}: the weights are not finite after epoch {epoch + 1}; "
+                f"lower {stage}.learning_rate (the last good checkpoint is kept)"
+            )
         losses.append(total / n)
         log.debug("%s: epoch %d of %d, loss %.6g", stage, epoch + 1, epochs, losses[-1])
         if checkpoints is not None and (checkpoints.due() or epoch + 1 == epochs):

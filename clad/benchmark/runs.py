@@ -6,17 +6,25 @@ import json
 from pathlib import Path
 from typing import Any
 
-from clad.artifact import CheckpointFolder, locked, make_folder, write_atomic, write_json
+from clad.artifact import (
+    CheckpointFolder,
+    locked,
+    make_folder,
+    read_bundle,
+    write_atomic,
+    write_json,
+)
 from clad.benchmark.experiment import Result, evaluate
 from clad.config import Config
 from clad.data.labelled import Benchmark
 from clad.data.scenarios import Scenario
 from clad.data.splits import Answers, make_task
+from clad.errors import ModelError
 from clad.provenance import fingerprint, log, log_file
 from clad.report.pictures import draw
 from clad.scorefile import columns_of, write_scores
 
-MODEL_FACTS = ("n_fit", "n_calibration", "seconds", "device", "versions", "commit")
+MODEL_FACTS = ("n_fit", "n_calibration", "seconds", "device", "versions", "commit", "fingerprint")
 
 
 def folder_for(
@@ -70,11 +78,16 @@ def run(
 
 
 def _finished(folder: Path, identity: str) -> dict[str, Any] | None:
+    """What metrics.json holds, where it and the model beside it are of this very run."""
     try:
         metrics = json.loads((folder / "metrics.json").read_bytes())
-    except (OSError, ValueError):
+        facts = read_bundle(folder / "model").document.get("facts", {})
+    except (OSError, ValueError, ModelError):
         return None
-    same = isinstance(metrics, dict) and metrics.get("fingerprint") == identity
+    # The model is replaced before metrics.json: between the two they are of different runs.
+    same = isinstance(metrics, dict) and (
+        metrics.get("fingerprint") == facts.get("fingerprint") == identity
+    )
     return {**metrics, "out": str(folder)} if same else None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from clad.cli.options import (
+    build_config,
     config_options,
     device_option,
     on_bad_option,
@@ -46,10 +47,7 @@ def fit(
 
     with reporting(quiet):
         values = config.read_values(config_file) if config_file else {}
-        values = config.override(values, assignments)
-        if seed is not None:
-            values["seed"] = seed
-        settings = config.build(values, str(config_file or "--set"))
+        settings = build_config(values, str(config_file), seed, assignments)
         artifact.make_folder(model)
         with artifact.locked(model), log_file(model / "fit.log"):
             size, channels = settings.images.size, settings.images.channels

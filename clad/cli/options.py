@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from clad.config import Config
     from clad.data.folder import BadFile
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,6 +46,19 @@ def config_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def build_config(
+    values: dict[str, Any], source: str, seed: int | None, assignments: tuple[str, ...]
+) -> Config:
+    """A file's values with ``--seed`` and ``--set`` over them; a mistake names where it stands."""
+    from clad import config
+
+    config.build(values, source)
+    values = config.override(values, assignments)
+    if seed is not None:
+        values["seed"] = seed
+    return config.build(values, "--set")
 
 
 data_root_option = click.option(
@@ -87,11 +101,16 @@ def reporting(quiet: bool) -> Iterator[None]:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     handler.setLevel(logging.ERROR if quiet else logging.INFO)
+    bars = logging.getLogger("clad.progress")
+    before = log.level, log.propagate, bars.level
     log.addHandler(handler)
     log.setLevel(logging.DEBUG)
     log.propagate = False
-    logging.getLogger("clad.progress").setLevel(logging.ERROR if quiet else logging.NOTSET)
+    bars.setLevel(logging.ERROR if quiet else logging.NOTSET)
     try:
         yield
     finally:
         log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]
+        bars.setLevel(before[2])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clad.cli.options import (
+    build_config,
     config_options,
     data_root_option,
     output_options,
@@ -84,7 +85,8 @@ def _scenarios(benchmark: Benchmark, name: str | None, normal: str | None) -> li
     from clad.data.scenarios import custom, scenario, scenario_names
 
     if normal is not None:
-        return [custom(benchmark.name, normal.split(","), benchmark.classes)]
+        labels = [label.strip() for label in normal.split(",")]
+        return [custom(benchmark.name, labels, benchmark.classes)]
     named = scenario_names(benchmark.name)
     chosen = named if name == "all" else (name or named[0],)
     return [scenario(benchmark.name, each, benchmark.classes) for each in chosen]
@@ -101,10 +103,7 @@ def _run_config(
     from clad import config
 
     path = config_file or config.preset(preset, dataset)
-    values = config.override(config.read_values(path, scenario), assignments)
-    if seed is not None:
-        values["seed"] = seed
-    return config.build(values, str(path))
+    return build_config(config.read_values(path, scenario), str(path), seed, assignments)
 
 
 def _print_results(results: list[dict[str, Any]]) -> None:

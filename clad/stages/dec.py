@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from clad.data.images import ImageSet
 from clad.errors import FitError
 from clad.runtime import Runtime, log
+from clad.stages.graph import GraphClustering, centroids
 from clad.stages.kmeans import KMeans
 from clad.stages.layers import LatentModel, encode
 from clad.training import Checkpoints, train
@@ -55,11 +57,14 @@ class DEC:
     The target P is computed over all images and refreshed before every epoch; training ends when
     fewer than ``tolerance`` of the labels changed over an epoch. ``reconstruction_weight`` > 0 adds
     the autoencoder's loss (IDEC, Guo et al. 2017).
+
+    With ``n_clusters="auto"`` the communities of the latents' neighbour graph are the start, and
+    say how many clusters there are; with a number it is k-means, as in the paper.
     """
 
     def __init__(
         self,
-        n_clusters: int = 10,
+        n_clusters: int | Literal["auto"] = "auto",
         *,
         alpha: float = 1.0,
         epochs: int = 100,
@@ -91,21 +96,14 @@ class DEC:
 
         ``network`` has ``encode`` and ``decode``.
         Sets ``network_`` (the refined copy), ``centers_`` float32 (K, D), ``labels_`` int64 (N,),
-        ``latents_`` float32 (N, D) and ``losses_``. With ``epochs=0`` this is k-means.
+        ``latents_`` float32 (N, D) and ``losses_``. With ``epochs=0`` the start's
+        labels stay: k-means, or the graph's communities.
 
         Raises FitError for fewer images than clusters.
         """
-        if len(images) < self.n_clusters:
-            raise FitError(
-                f"n_samples={len(images)} should be >= n_clusters={self.n_clusters}; "
-                "add images or lower dec.clusters"
-            )
-        kmeans = KMeans(self.n_clusters, restarts=self.restarts, seed=runtime.seed_for("kmeans"))
-        kmeans.fit(encode(network, images, runtime), runtime.device)
+        centers, start = self._start(encode(network, images, runtime), runtime)
         model = _ClusteringModel(
-            copy.deepcopy(network),
-            torch.from_numpy(kmeans.cluster_centers_),
-            torch.from_numpy(kmeans.labels_),
+            copy.deepcopy(network), torch.from_numpy(centers), torch.from_numpy(start)
         ).to(runtime.device)
         target: Tensor
 
@@ -144,12 +142,29 @@ class DEC:
         self.network_ = model.network.eval()
         self.centers_ = model.centers.detach().cpu().numpy()
         self.latents_ = encode(self.network_, images, runtime)
-        self.labels_ = self.assign(self.latents_)
-        if len(np.unique(self.labels_)) < self.n_clusters:
+        self.labels_ = self.assign(self.latents_) if self.epochs else start
+        if len(np.unique(self.labels_)) < len(centers):
             log.warning("dec: a cluster lost its last image; the centres are refined by k-means")
+            kmeans = KMeans(len(centers), seed=runtime.seed_for("kmeans"))
             kmeans.refine(self.latents_, self.centers_, runtime.device)
             self.centers_, self.labels_ = kmeans.cluster_centers_, kmeans.labels_
         return self
+
+    def _start(
+        self, latents: NDArray[np.float32], runtime: Runtime
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """First centres float32 (K, D) and labels int64 (N,)."""
+        if self.n_clusters == "auto":
+            graph = GraphClustering(seed=runtime.seed_for("graph")).fit(latents)
+            return centroids(latents, graph.labels_, graph.n_clusters_), graph.labels_
+        if len(latents) < self.n_clusters:
+            raise FitError(
+                f"n_samples={len(latents)} should be >= n_clusters={self.n_clusters}; "
+                "add images or lower dec.clusters"
+            )
+        kmeans = KMeans(self.n_clusters, restarts=self.restarts, seed=runtime.seed_for("kmeans"))
+        kmeans.fit(latents, runtime.device)
+        return kmeans.cluster_centers_, kmeans.labels_
 
     def assign(self, latents: NDArray[np.float32]) -> NDArray[np.int64]:
         """Pseudo-labels int64 (N,) of latents (N, D): argmax_j q_ij."""

@@ -72,6 +72,9 @@ class KMeans:
             settled = np.array_equal(before, labels) or distances.sum() > inertia * (1 - 1e-6)
             if settled and round_ > 0 and len(np.unique(labels)) == self.n_clusters:
                 break
+        filled = len(np.unique(labels))
+        if filled < self.n_clusters:  # what many points, not sorted before, turn out to be
+            raise _too_few(filled, self.n_clusters)
         self.cluster_centers_ = centers
         self.labels_ = labels
         self.inertia_ = float(distances.sum())
@@ -105,10 +108,14 @@ class KMeans:
             raise FitError(f"k-means: row {row} of the latents is not finite")
         distinct = len(np.unique(X, axis=0)) if len(X) < 10_000 else len(X)
         if distinct < self.n_clusters:
-            raise FitError(
-                f"n_samples={distinct} distinct should be >= n_clusters={self.n_clusters}; "
-                "add images or lower dec.clusters"
-            )
+            raise _too_few(distinct, self.n_clusters)
+
+
+def _too_few(distinct: int, n_clusters: int) -> FitError:
+    return FitError(
+        f"n_samples={distinct} distinct should be >= n_clusters={n_clusters}; "
+        "add images or lower dec.clusters"
+    )
 
 
 def assign(

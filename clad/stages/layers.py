@@ -25,6 +25,16 @@ class LatentModel(nn.Module, ABC):
         """Latents (N, D) -> float (N, C, H, W) in [0, 1]."""
 
 
+class FeatureModel(nn.Module, ABC):
+    """What stage 3 hands on: a classifier whose last layer is ``head``."""
+
+    head: nn.Linear
+
+    @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """Float (N, C, H, W) in [0, 1] -> penultimate features (N, F)."""
+
+
 class Standardize(nn.Module):
     """(x - mean) / std a channel, inside the model: every input everywhere is [0, 1] pixels.
 

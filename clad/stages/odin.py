@@ -28,12 +28,12 @@ class Confidences:
     """What ODIN says of N images.
 
     ``confidence``: float64 (N,) in [1/K, 1], S(x'; T). ``scores``: float64 (N,), anomaly scores, a
-    decreasing function of it. ``clusters``: int64 (N,), the predicted pseudo-label.
+    decreasing function of it. ``classes``: int64 (N,), the class of the largest logit.
     """
 
     confidence: NDArray[np.float64]
     scores: NDArray[np.float64]
-    clusters: NDArray[np.int64]
+    classes: NDArray[np.int64]
 
 
 class ODIN:
@@ -48,7 +48,7 @@ class ODIN:
         self.perturbation = perturbation
 
     def score(
-        self, network: nn.Module, images: ImageSet, runtime: Runtime, batch_size: int = 256
+        self, network: nn.Module, images: ImageSet, runtime: Runtime, batch_size: int = 512
     ) -> Confidences:
         """Score all images, in order.
 
@@ -56,7 +56,7 @@ class ODIN:
         large T minus the largest logit's lead over their mean. The order is that of S.
         """
         network.eval().requires_grad_(False)
-        log_s, clusters, n_classes = [], [], 1
+        log_s, classes, n_classes = [], [], 1
         n_batches = -(-len(images) // batch_size)
         for batch in runtime.track(images.batches(batch_size), "odin", total=n_batches):
             x = runtime.floats(batch)
@@ -66,17 +66,17 @@ class ODIN:
                 # log S times T has the same sign and no underflow at large T
                 objective = self.temperature * log_confidence(logits, self.temperature).sum()
                 (gradient,) = torch.autograd.grad(objective, x)
-                clusters.append(logits.detach().argmax(dim=1))
+                classes.append(logits.detach().argmax(dim=1))
                 x = x.detach() + self.perturbation * gradient.sign()
             with torch.inference_mode():
                 logits = network(x)
                 log_s.append(log_confidence(logits, self.temperature))
                 n_classes = logits.shape[1]
             if self.perturbation == 0:
-                clusters.append(logits.argmax(dim=1))
+                classes.append(logits.argmax(dim=1))
         log_confidences = torch.cat(log_s).cpu().numpy()
         return Confidences(
             confidence=np.exp(log_confidences),
             scores=-self.temperature * (log_confidences + np.log(n_classes)),
-            clusters=torch.cat(clusters).cpu().numpy(),
+            classes=torch.cat(classes).cpu().numpy(),
         )

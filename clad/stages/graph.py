@@ -1,0 +1,112 @@
+"""Stage 2, another start: communities of a neighbour graph, which also say how many there are."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clad.errors import FitError
+from clad.runtime import log
+from clad.stages.kmeans import assign
+
+RESOLUTIONS = (0.1, 0.2, 0.4, 0.8, 1.6)  # of modularity, coarse to fine
+STABLE = 0.95
+SMALL = 0.01  # of the images: a smaller community is joined to the nearest large one
+
+
+class GraphClustering:
+    """Leiden communities (Traag et al. 2019) of the k-nearest-neighbour graph of the latents.
+
+    How fine to cut is decided without labels: the finest resolution at which differently seeded
+    runs still agree (mean adjusted Rand index of all pairs >= 0.95). Hidden classes that are
+    manifolds rather than balls, such as handwritten digits, are found whole where k-means cuts.
+    """
+
+    def __init__(self, *, neighbours: int = 15, reseeds: int = 4, seed: int = 0) -> None:
+        self.neighbours = neighbours
+        self.reseeds = reseeds
+        self.seed = seed
+
+    def fit(self, X: NDArray[np.float32]) -> GraphClustering:
+        """Cluster float32 (N, D); sets ``labels_`` int64 (N,), largest cluster first,
+        ``n_clusters_``, ``resolution_`` and ``stability_``.
+
+        Raises FitError where no resolution gives at least two clusters.
+        """
+        from sklearn.metrics import adjusted_rand_score
+        from sknetwork.clustering import Leiden
+
+        graph = neighbour_graph(X, min(self.neighbours, len(X) - 1))
+        candidates = []
+        for resolution in RESOLUTIONS:
+            runs = [
+                Leiden(
+                    resolution=resolution,
+                    shuffle_nodes=True,
+                    random_state=(self.seed + i) % 2**31,
+                ).fit_predict(graph)
+                for i in range(self.reseeds)
+            ]
+            n_clusters = len(np.unique(runs[0]))
+            agreement = [adjusted_rand_score(a, b) for a, b in combinations(runs, 2)]
+            stability = float(np.mean(agreement))
+            log.debug(
+                "graph: resolution %g, %d clusters, stability %.3f",
+                resolution,
+                n_clusters,
+                stability,
+            )
+            if n_clusters >= 2:
+                candidates.append((resolution, stability, runs[0]))
+        if not candidates:
+            raise FitError("graph: the latents form one cluster; set dec.clusters to a number")
+        stable = [c for c in candidates if c[1] >= STABLE]
+        chosen = stable[-1] if stable else max(candidates, key=lambda c: c[1])
+        self.resolution_, self.stability_, labels = chosen
+        self.labels_ = _join_small(X, labels, max(self.neighbours, round(SMALL * len(X))))
+        self.n_clusters_ = int(self.labels_.max()) + 1
+        log.info(
+            "graph: %d clusters, stability %.2f under reseeding", self.n_clusters_, self.stability_
+        )
+        return self
+
+
+def _join_small(
+    X: NDArray[np.float32], labels: NDArray[np.integer], smallest: int
+) -> NDArray[np.int64]:
+    """Labels 0..K-1, largest cluster first; members of small ones go to the nearest centre."""
+    sizes = np.bincount(labels)
+    order = np.argsort(-sizes, kind="stable")
+    large = order[: max(2, int((sizes >= smallest).sum()))]
+    renamed = np.full(len(sizes), -1)
+    renamed[large] = np.arange(len(large))
+    joined: NDArray[np.int64] = renamed[labels].astype(np.int64)
+    strays = joined < 0
+    if strays.any():
+        joined[strays] = assign(X[strays], centroids(X, joined, len(large)))[0]
+    return joined
+
+
+def centroids(
+    X: NDArray[np.float32], labels: NDArray[np.int64], n_clusters: int
+) -> NDArray[np.float32]:
+    """Mean float32 (K, D) of each cluster's rows; rows labelled -1 count for none."""
+    return np.stack([X[labels == k].mean(axis=0) for k in range(n_clusters)])
+
+
+def neighbour_graph(X: NDArray[np.float32], neighbours: int) -> object:
+    """Symmetric 0 / 1 adjacency, scipy CSR (N, N): an edge where either is near the other."""
+    import faiss
+    from scipy import sparse
+
+    X = np.ascontiguousarray(X, dtype=np.float32)
+    n = len(X)
+    _, nearest = faiss.knn(X, X, neighbours + 1)
+    rows = np.repeat(np.arange(n), neighbours + 1)
+    weights = np.ones(len(rows), dtype=np.float32)
+    graph = sparse.csr_matrix((weights, (rows, nearest.ravel())), shape=(n, n))
+    graph.setdiag(0)  # duplicates can push a row itself off first place, so by position
+    graph.eliminate_zeros()
+    return graph.maximum(graph.T)

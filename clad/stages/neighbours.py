@@ -1,0 +1,87 @@
+"""Stage 4, another score: how far the classifier's features are from those of normal images."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F  # noqa: N812
+
+from clad.data.images import ImageSet
+from clad.runtime import Runtime
+from clad.stages.layers import FeatureModel
+from clad.stages.rotations import rotate
+
+
+class Neighbours:
+    """Distance to the nearest normal features plus the lack of a large logit.
+
+    For each rotation r of an image: (a) the distance of its unit-length penultimate features to the
+    nearest of the normal images turned the same way (Sun et al. 2022, arXiv 2204.06507), and (b)
+    minus the largest logit among the classes of turn r (Hendrycks et al. 2022, arXiv 1911.11132).
+    Both are averaged over the rotations (Golan and El-Yaniv 2018) and added in units of their
+    standard deviation over the normal images fitted on.
+    """
+
+    def __init__(self, *, rotations: int = 1, limit: int = 5000, seed: int = 0) -> None:
+        self.rotations = rotations
+        self.limit = limit
+        self.seed = seed
+
+    def fit(self, network: FeatureModel, images: ImageSet, runtime: Runtime) -> Neighbours:
+        """Keep the features of at most ``limit`` images, drawn at random.
+
+        Sets ``features_`` float32 (R, M, F) and ``scales_`` float64 (2,), the two standard
+        deviations, of distances that leave each image itself out.
+        """
+        n = len(images)
+        chosen = np.arange(n)
+        if n > self.limit:
+            rng = np.random.default_rng(self.seed)
+            chosen = np.sort(rng.choice(n, self.limit, replace=False))
+        self.features_, logits = self._respond(network, images.take(chosen), runtime)
+        parts = np.stack([self._distances(self.features_, skip_self=True), -logits])
+        self.scales_ = np.maximum(parts.std(axis=1), 1e-12)
+        return self
+
+    def score(
+        self, network: FeatureModel, images: ImageSet, runtime: Runtime
+    ) -> NDArray[np.float64]:
+        """Anomaly scores float64 (N,), higher = more anomalous."""
+        features, logits = self._respond(network, images, runtime)
+        parts = np.stack([self._distances(features), -logits])
+        scores: NDArray[np.float64] = (parts / self.scales_[:, None]).sum(axis=0)
+        return scores
+
+    @torch.inference_mode()
+    def _respond(
+        self, network: FeatureModel, images: ImageSet, runtime: Runtime, batch_size: int = 512
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Unit features (R, N, F); the largest logit of the right turn, mean over turns, (N,)."""
+        network.eval()
+        features: list[list[NDArray[np.float32]]] = [[] for _ in range(self.rotations)]
+        largest = []
+        n_batches = -(-len(images) // batch_size)
+        for batch in runtime.track(images.batches(batch_size), "features", total=n_batches):
+            x = runtime.floats(batch)
+            tops = []
+            for turn in range(self.rotations):
+                response = network.features(rotate(x, turn, self.rotations))
+                features[turn].append(F.normalize(response, dim=1).cpu().numpy())
+                logits = network.head(response)[:, turn :: self.rotations]
+                tops.append(logits.amax(dim=1).double().cpu().numpy())
+            largest.append(np.mean(tops, axis=0))
+        return np.stack([np.concatenate(f) for f in features]), np.concatenate(largest)
+
+    def _distances(
+        self, features: NDArray[np.float32], *, skip_self: bool = False
+    ) -> NDArray[np.float64]:
+        """Mean over turns of the distance to the nearest normal features, float64 (N,)."""
+        import faiss
+
+        rank = 1 if skip_self else 0
+        distances = [
+            np.sqrt(np.maximum(faiss.knn(new, old, rank + 1)[0][:, rank], 0.0), dtype=np.float64)
+            for new, old in zip(features, self.features_, strict=True)
+        ]
+        return np.mean(distances, axis=0)
