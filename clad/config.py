@@ -23,7 +23,7 @@ class _Section(BaseModel):
 class Runtime(_Section):
     """Where to compute. Does not change what is learnt beyond rounding."""
 
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int | None = Field(None, ge=1)
 

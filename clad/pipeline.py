@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 
 from clad import config as configuration
 from clad.artifact import Bundle, load_weights, read_bundle, write_bundle
 from clad.config import Config
+from clad.configurable import Configurable
 from clad.data.convert import check_variation
 from clad.data.images import ImageSet
 from clad.data.inputs import as_image_set
 from clad.data.splits import fit_calibration_split
-from clad.errors import ConfigError, FitError, NotFittedError
-from clad.runtime import Runtime, log
+from clad.errors import ConfigError, FitError, ModelError, NotFittedError
+from clad.runtime import Runtime, log, memory_advice
 from clad.stages.autoencoder import Autoencoder, ConvolutionalAutoencoder
 from clad.stages.classifier import Classifier, ResNet18
 from clad.stages.dec import DEC
@@ -34,6 +34,9 @@ from clad.threshold import Guarantee, Rule, make
 
 if TYPE_CHECKING:
     from clad.training import Checkpoints
+
+
+KIND = "clad"  # what a model's document says it is
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Scores:
     confidence: NDArray[np.float64]
 
 
-class CLAD(BaseEstimator):
+class CLAD(Configurable):
     """Anomaly detector for images whose normal state is many things at once, without a label.
 
     Park et al. 2021, arXiv 2104.09793. Images may be an array uint8 or float in [0, 1] of shape
@@ -64,15 +67,6 @@ class CLAD(BaseEstimator):
     config : Config, mapping, path to a YAML file, or None for the defaults.
     progress : show progress bars.
     """
-
-    def __init__(
-        self,
-        config: Config | Mapping[str, Any] | str | Path | None = None,
-        *,
-        progress: bool = False,
-    ) -> None:
-        self.config = config
-        self.progress = progress
 
     # -- learning -------------------------------------------------------------------------------
 
@@ -171,20 +165,26 @@ class CLAD(BaseEstimator):
 
     @property
     def decision_scores_(self) -> NDArray[np.float64]:
-        """Anomaly scores float64 (n_fit,) of the images fitted on, on demand."""
-        if not hasattr(self, "_decision_scores"):
-            if not hasattr(self, "fit_images_"):
-                raise NotFittedError(
-                    "decision_scores_ needs the training images: call fit, or decision_function "
-                    "on them (a loaded model does not carry them)"
-                )
-            self._decision_scores = self.decision_function(self.fit_images_)
-        return self._decision_scores
+        """Anomaly scores float64 (n_fit,) of the images fitted on, computed when first asked for.
+
+        They are lower than those of new normal images: training has seen these.
+        """
+        return self._fitted_scores().score
 
     @property
     def labels_(self) -> NDArray[np.int64]:
         """0 / 1 int64 (n_fit,): which of the images fitted on would be called anomalies."""
-        return (self.decision_scores_ > self.threshold_).astype(np.int64)
+        return self._fitted_scores().anomaly
+
+    def _fitted_scores(self) -> Scores:
+        if not hasattr(self, "fit_images_"):
+            raise NotFittedError(
+                "decision_scores_ and labels_ need the training images: call fit, or use "
+                "decision_function and predict on them (a loaded model does not carry them)"
+            )
+        if not hasattr(self, "_scores_of_fit_images"):
+            self._scores_of_fit_images = self.score_images(self.fit_images_)
+        return self._scores_of_fit_images
 
     # -- keeping --------------------------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class CLAD(BaseEstimator):
                 "scales": torch.from_numpy(self.neighbours_.scales_),
             }
         document = {
-            "kind": "clad",
+            "kind": KIND,
             "config": self.config_.model_dump(mode="json"),
             "shape": list(self.shape_),
             "clusters": self.n_clusters_,
@@ -226,6 +226,10 @@ class CLAD(BaseEstimator):
         """
         bundle = read_bundle(Path(folder))
         document = bundle.document
+        if document.get("kind") != KIND:
+            raise ModelError(
+                f"{folder}: not a trained model (a checkpoint, perhaps); see 'clad fit'"
+            )
         config = configuration.build(document["config"], f"{folder}/manifest.json")
         values = configuration.merge(config.model_dump(), {"runtime": {"device": device}})
         self = cls(configuration.build(values), progress=progress)
@@ -261,41 +265,7 @@ class CLAD(BaseEstimator):
         self._cluster_counts = kept["cluster_counts"].numpy()
         return self._set_threshold(kept["scores"].numpy(), kept["clusters"].numpy())
 
-    # -- scikit-learn's parameters ----------------------------------------------------------------
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """``config`` and ``progress``; deep: also every key of the configuration, ``a__b``."""
-        params: dict[str, Any] = {"config": self.config, "progress": self.progress}
-        if deep:
-            for key, value in dict(self._resolve()).items():
-                inner = dict(value) if hasattr(value, "model_fields") else None
-                if inner is None:
-                    params[key] = value
-                else:
-                    params.update({f"{key}__{name}": item for name, item in inner.items()})
-        return params
-
-    def set_params(self, **params: Any) -> CLAD:
-        """Set ``config``, ``progress`` or any key of the configuration as ``section__key``."""
-        for name in ("config", "progress"):
-            if name in params:
-                setattr(self, name, params.pop(name))
-        values = self._resolve().model_dump()
-        for name, value in params.items():
-            section, _, key = name.partition("__")
-            values = configuration.merge(values, {section: {key: value} if key else value})
-        if params:
-            self.config = configuration.build(values, "set_params")
-        return self
-
     # -- pieces -----------------------------------------------------------------------------------
-
-    def _resolve(self) -> Config:
-        if isinstance(self.config, Config):
-            return self.config
-        if isinstance(self.config, str | Path):
-            return configuration.load(Path(self.config))
-        return configuration.build(self.config or {})
 
     def _choose_runtime(self, config: Config) -> Runtime:
         return Runtime.choose(seed=config.seed, progress=self.progress, **dict(config.runtime))
@@ -321,11 +291,12 @@ class CLAD(BaseEstimator):
         self, images: ImageSet
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
         """Anomaly score, predicted cluster and ODIN's confidence of each image, (N,) each."""
-        odin = ODIN(**dict(self.config_.odin)).score(self.classifier_, images, self.runtime_)
-        clusters = odin.classes // self.rotations_
-        scores = odin.scores
-        if self.config_.score.method == "neighbours":
-            scores = self.neighbours_.score(self.classifier_, images, self.runtime_)
+        with memory_advice("scoring: out of memory; give fewer images at a time"):
+            odin = ODIN(**dict(self.config_.odin)).score(self.classifier_, images, self.runtime_)
+            clusters = odin.classes // self.rotations_
+            scores = odin.scores
+            if self.config_.score.method == "neighbours":
+                scores = self.neighbours_.score(self.classifier_, images, self.runtime_)
         return scores, clusters, odin.confidence
 
     def _neighbours(self) -> Neighbours:
@@ -341,6 +312,7 @@ class CLAD(BaseEstimator):
         return self.rule_
 
     def _set_threshold(self, scores: NDArray[np.float64], clusters: NDArray[np.int64]) -> CLAD:
+        self.__dict__.pop("_scores_of_fit_images", None)  # of another fit, or another threshold
         rule = make(**dict(self.config_.threshold))
         self.rule_ = rule.fit(scores, clusters, self._cluster_counts)
         self.calibration_scores_, self.calibration_clusters_ = scores, clusters
@@ -352,6 +324,7 @@ class CLAD(BaseEstimator):
     def _timed(self, stage: str) -> Iterator[None]:
         log.info("%s ...", stage)
         start = time.perf_counter()
-        yield
+        with memory_advice(f"{stage}: out of memory; lower images.size or give fewer images"):
+            yield
         self.seconds_[stage] = time.perf_counter() - start
         log.info("%s: %.1f s", stage, self.seconds_[stage])

@@ -14,7 +14,10 @@ from pathlib import Path
 from clad.config import Config
 from clad.data.images import ImageSet
 
-PACKAGES = ("clad", "torch", "torchvision", "numpy", "faiss-cpu", "scikit-learn", "openTSNE")
+PACKAGES = (
+    *("clad", "torch", "torchvision", "numpy", "faiss-cpu", "scikit-learn", "scikit-network"),
+    "openTSNE",
+)
 log = logging.getLogger("clad")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from clad.errors import ConfigError
+from clad.errors import ConfigError, FitError
 
 if TYPE_CHECKING:
     import torch
@@ -59,8 +59,13 @@ class Runtime:
             torch.set_num_threads(threads)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        elif device.startswith("cuda") and not torch.cuda.is_available():
-            raise ConfigError(f"runtime.device is {device!r} but no CUDA device is here; use 'cpu'")
+        elif device.startswith("cuda"):
+            number, there = int(device.partition(":")[2] or 0), torch.cuda.device_count()
+            if number >= there:
+                raise ConfigError(
+                    f"runtime.device is {device!r} but there are {there} CUDA devices; use 'cpu'"
+                    + (f" or 'cuda:0' to 'cuda:{there - 1}'" if there else "")
+                )
         bfloat16 = native_bfloat16(device) if precision == "auto" else precision == "bfloat16"
         return cls(seed=seed, device=device, bfloat16=bfloat16, progress=progress)
 
@@ -126,6 +131,21 @@ def track(items: Iterable[T] | None, label: str, **options: Any) -> Any:
     heard = logging.getLogger("clad.progress").isEnabledFor(logging.WARNING)
     disable = None if heard else True  # None: where standard error is no terminal
     return tqdm(items, desc=label, delay=2, leave=False, disable=disable, **options)
+
+
+@contextmanager
+def memory_advice(message: str) -> Iterator[None]:
+    """Raise FitError with ``message`` where memory runs out inside, on the CPU or a GPU."""
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise FitError(message) from error
+    except RuntimeError as error:
+        if "alloc" in str(error):  # torch's CPU allocator has no exception of its own
+            raise FitError(message) from error
+        raise
 
 
 def native_bfloat16(device: str) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clad.errors import FitError
-from clad.runtime import Runtime, log
+from clad.runtime import Runtime, log, memory_advice
 
 Positions = NDArray[np.int64]
 
@@ -70,7 +70,8 @@ def train(
     losses = _resume(stage, module, optimizer, checkpoints)
     if losses:
         log.info("%s: resumed after epoch %d of %d", stage, len(losses), epochs)
-    n_batches = math.ceil(n / batch_size)
+    # at least two images a batch: batch norm has nothing to say of one
+    n_batches = max(1, min(math.ceil(n / batch_size), n // 2))
     for epoch in runtime.track(
         range(len(losses), epochs), stage, initial=len(losses), total=epochs, unit="epoch"
     ):
@@ -83,17 +84,12 @@ def train(
             done = (epoch + step / n_batches) / epochs
             for group, base in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = learning_rate(schedule, base, done)
-            try:
+            advice = f"{stage}: out of memory; lower {stage}.batch_size (now {batch_size})"
+            with memory_advice(advice):
                 value = loss(positions, runtime.generator(stage, epoch, step))
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()
                 batch_loss = value.item()
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                raise _out_of_memory(stage, batch_size) from error
-            except RuntimeError as error:
-                if "alloc" in str(error):  # torch's CPU allocator has no exception of its own
-                    raise _out_of_memory(stage, batch_size) from error
-                raise
             if not math.isfinite(batch_loss):
                 raise FitError(
                     f"{stage}: the loss became {batch_loss} in epoch {epoch + 1}, step {step + 1}; "
@@ -112,10 +108,6 @@ def train(
             _keep(stage, module, optimizer, losses, checkpoints)
     module.eval()
     return losses
-
-
-def _out_of_memory(stage: str, batch_size: int) -> FitError:
-    return FitError(f"{stage}: out of memory; lower {stage}.batch_size (now {batch_size})")
 
 
 def _keep(

@@ -31,6 +31,11 @@ def soft_assignment(z: Tensor, centers: Tensor, alpha: float = 1.0) -> Tensor:
     return similarity / similarity.sum(dim=1, keepdim=True)
 
 
+def _soft_assignment_in_parts(z: Tensor, centers: Tensor, alpha: float) -> Tensor:
+    """The same for all latents: in parts, since each needs (N, K, D) numbers on the way."""
+    return torch.cat([soft_assignment(part, centers, alpha) for part in z.split(4096)])
+
+
 def target_distribution(q: Tensor) -> Tensor:
     """Sharpened assignments (N, K), rows sum to 1, over the *whole* data set.
 
@@ -111,7 +116,7 @@ class DEC:
             nonlocal target
             latents = torch.from_numpy(encode(model.network, images, runtime)).to(runtime.device)
             with torch.no_grad():
-                q = soft_assignment(latents, model.centers, self.alpha)
+                q = _soft_assignment_in_parts(latents, model.centers, self.alpha)
             target, labels = target_distribution(q), q.argmax(dim=1)
             changed = (labels != model.labels).float().mean().item()
             model.labels.copy_(labels)
@@ -168,5 +173,6 @@ class DEC:
 
     def assign(self, latents: NDArray[np.float32]) -> NDArray[np.int64]:
         """Pseudo-labels int64 (N,) of latents (N, D): argmax_j q_ij."""
-        q = soft_assignment(torch.from_numpy(latents), torch.from_numpy(self.centers_), self.alpha)
+        centers = torch.from_numpy(self.centers_)
+        q = _soft_assignment_in_parts(torch.from_numpy(latents), centers, self.alpha)
         return q.argmax(dim=1).numpy()

@@ -1,0 +1,140 @@
+"""Stage 3: torchvision's ResNet-18 at width 64, other stems' maps, and what it learns."""
+
+import numpy as np
+import pytest
+import torch
+
+from clad.runtime import Runtime
+from clad.stages.classifier import Classifier, ResNet18
+
+
+def maps(network, size, channels=1):
+    """(channels, side) after the stem and after each of the eight blocks."""
+    seen = []
+    for module in network.trunk:
+        if type(module).__name__ in ("ReLU", "MaxPool2d", "BasicBlock"):
+            module.register_forward_hook(lambda _m, _i, out: seen.append(tuple(out.shape[1:3])))
+    with torch.inference_mode():
+        network.eval()(torch.zeros(1, channels, size, size))
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("stem", "sides"),
+    [
+        ("torchvision", [14, 7, 7, 7, 4, 4, 2, 2, 1, 1]),  # stem, its pool, eight blocks
+        ("small", [28, 28, 28, 14, 14, 7, 7, 4, 4]),
+        ("small-stride", [14, 14, 14, 7, 7, 4, 4, 2, 2]),
+    ],
+)
+def test_maps_of_each_stem(stem, sides):
+    found = maps(ResNet18(1, 3, width=4, stem=stem), 28)
+    assert [side for _, side in found] == sides
+    assert [width for width, _ in found[-8:]] == [4, 4, 8, 8, 16, 16, 32, 32]
+
+
+@pytest.mark.parametrize("stem", ["torchvision", "small", "small-stride"])
+def test_shapes_of_parameters(stem):
+    network = ResNet18(3, 7, width=6, stem=stem)
+    side = 7 if stem == "torchvision" else 3
+    assert network.trunk[0].weight.shape == (6, 3, side, side)
+    assert network.head.weight.shape == (7, 48)
+    x = torch.zeros(2, 3, 9, 14)
+    assert network.eval().features(x).shape == (2, 48)
+    assert network(x).shape == (2, 7)
+
+
+def test_width_64_is_torchvisions_network():
+    from torchvision.models import resnet18
+
+    theirs = resnet18(num_classes=5).eval()
+    ours = ResNet18(3, 5, width=64, stem="torchvision").eval()
+
+    def count(network):
+        return sum(p.numel() for p in network.parameters())
+
+    assert count(ours) == count(theirs)
+    assert count(ResNet18(1, 5, width=64)) == count(theirs) - 2 * 64 * 7 * 7  # grey: one channel
+    names = [name for name in ours.state_dict() if not name.startswith("standardize.")]
+    weights = dict(zip(names, theirs.state_dict().values(), strict=True))
+    ours.load_state_dict(weights, strict=False)
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert ours(x)[0].tolist() == pytest.approx(theirs(x)[0].tolist(), abs=1e-4)
+
+
+def accuracy(network, images, labels, runtime):
+    with torch.inference_mode():
+        return float((network(runtime.floats(images.read())).argmax(1).numpy() == labels).mean())
+
+
+@pytest.mark.parametrize("stem", ["torchvision", "small", "small-stride"])
+def test_learns_to_tell_kinds_of_images_apart(stem, make_images, kinds, runtime):
+    stage = Classifier(
+        stem=stem, width=16, epochs=10, batch_size=10, learning_rate=0.003, schedule="one-cycle"
+    )
+    stage.fit(make_images(), kinds, 3, runtime)
+    assert len(stage.losses_) == 10
+    assert stage.losses_[-1] < stage.losses_[0]
+    assert accuracy(stage.network_, make_images(seed=1), kinds, runtime) >= 0.9
+
+
+def test_a_class_without_images_keeps_its_logit(images, kinds, runtime):
+    stage = Classifier(stem="small-stride", width=16, epochs=1, batch_size=15)
+    stage.fit(images, kinds, 6, runtime)
+    assert stage.network_.head.out_features == 6
+
+
+def test_bfloat16_reaches_the_convolutions_and_weights_stay_float32(images, kinds, monkeypatch):
+    seen, forward = [], torch.nn.Conv2d.forward
+
+    def recorder(self, x):
+        out = forward(self, x)
+        seen.append(out.dtype)
+        return out
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", recorder)
+    stage = Classifier(stem="small-stride", width=16, epochs=3, batch_size=10, learning_rate=0.01)
+    stage.fit(images, kinds, 3, Runtime(bfloat16=True))
+    assert set(seen) == {torch.bfloat16}
+    assert {p.dtype for p in stage.network_.parameters()} == {torch.float32}
+    assert stage.losses_[-1] < stage.losses_[0]
+
+
+def test_same_seed_same_weights(images, kinds, equal):
+    def fit(seed):
+        stage = Classifier(stem="small-stride", width=16, epochs=1, batch_size=10)
+        return stage.fit(images, kinds, 3, Runtime(seed=seed)).network_
+
+    assert equal(fit(0), fit(0))
+    assert not equal(fit(0), fit(1))
+
+
+def test_weights_lie_in_channels_last_and_decay(images, kinds, runtime):
+    def size(decay):
+        stage = Classifier(
+            width=16, epochs=2, batch_size=10, weight_decay=decay, learning_rate=0.01
+        )
+        network = stage.fit(images, kinds, 3, runtime).network_
+        assert network.trunk[4].conv2.weight.is_contiguous(memory_format=torch.channels_last)
+        return network.trunk[4].conv2.weight.norm().item()
+
+    assert size(10.0) < 0.9 * size(0.0)
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_a_run_cut_off_ends_at_the_same_weights_bit_for_bit(bfloat16, images, kinds, equal, resume):
+    def fit(checkpoints):
+        stage = Classifier(
+            stem="small-stride", width=16, epochs=3, batch_size=10, schedule="one-cycle"
+        )
+        return stage.fit(images, kinds, 3, Runtime(bfloat16=bfloat16), checkpoints)
+
+    whole, resumed = fit(None), resume(fit)
+    assert resumed.losses_ == whole.losses_
+    assert equal(resumed.network_, whole.network_)
+    for ours, theirs in zip(
+        whole.network_.parameters(), resumed.network_.parameters(), strict=True
+    ):
+        assert ours.stride() == theirs.stride()
+    assert np.isfinite(whole.losses_).all()

@@ -1,0 +1,508 @@
+"""The estimator: one score whichever way images come, PyOD's conventions, nothing leaks, saved."""
+
+from __future__ import annotations
+
+import copy
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from torch.utils.data import Dataset, TensorDataset
+
+from clad import CLAD, artifact
+from clad.benchmark.experiment import evaluate
+from clad.config import Config, build
+from clad.data.labelled import Benchmark, Labelled
+from clad.data.scenarios import scenario
+from clad.data.splits import make_task
+from clad.errors import CladError, ConfigError, DataError, FitError, ModelError, NotFittedError
+
+
+def weights(detector, folder):
+    """The model's file names, which carry the hash of every bit in them."""
+    detector.save(folder)
+    return sorted(path.name for path in folder.glob("*.safetensors"))
+
+
+class Pairs(Dataset):
+    """Images with labels, as torchvision's data sets give them."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        return torch.from_numpy(self.images[i])[None], 7
+
+
+def zipped(paths, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for each in paths:
+            archive.write(each, each.name)
+    return path
+
+
+def saved(images, path):
+    np.save(path, images)
+    return path
+
+
+def listed(paths, path):
+    path.write_text("\n".join(map(str, paths)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def sources(mixed, as_pngs, tmp_path_factory):
+    root = tmp_path_factory.mktemp("sources")
+    paths = as_pngs(mixed, root / "images")
+    tensor = torch.from_numpy(mixed)
+    return {
+        "uint8 (N, C, H, W)": mixed[:, None],
+        "uint8 (N, H, W, C)": mixed[..., None],
+        "colour": np.repeat(mixed[:, None], 3, axis=1),
+        "float32": (mixed / 255).astype(np.float32),
+        "float64 (N, C, H, W)": mixed[:, None] / 255,
+        "tensor": tensor,
+        "float tensor": tensor[:, None] / 255,
+        "dataset": Pairs(mixed),
+        "tensor dataset": TensorDataset(tensor[:, None]),
+        "arrays": list(mixed),
+        "folder": root / "images",
+        "folder as str": str(root / "images"),
+        "paths": paths,
+        "text file": listed(paths, root / "list.txt"),
+        "zip": zipped(paths, root / "images.zip"),
+        ".npy": saved(mixed, root / "images.npy"),
+    }
+
+
+WAYS = (
+    *("uint8 (N, C, H, W)", "uint8 (N, H, W, C)", "colour", "float32", "float64 (N, C, H, W)"),
+    *("tensor", "float tensor", "dataset", "tensor dataset", "arrays", "folder"),
+    *("folder as str", "paths", "text file", "zip", ".npy"),
+)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_same_images_get_the_same_scores(detector, mixed, sources, way):
+    expected = detector.decision_function(mixed)
+    np.testing.assert_array_equal(detector.decision_function(sources[way]), expected)
+
+
+def test_every_way_in_is_tried(sources):
+    assert set(WAYS) == set(sources)
+
+
+def test_an_image_is_scored_alone(detector, mixed):
+    """No statistic of the batch reaches a score, beyond the rounding of another batch size."""
+    together = detector.decision_function(mixed)
+    apart = [detector.decision_function(mixed[i : i + 1])[0] for i in range(5)]
+    np.testing.assert_allclose(apart, together[:5], rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(detector.decision_function(mixed[::-1])[::-1], together)
+
+
+# -- conventions ----------------------------------------------------------------------------------
+
+
+def test_decisions_follow_scores(detector, task):
+    answer = detector.score_images(task.test)
+    scores, flags = detector.decision_function(task.test), detector.predict(task.test)
+    assert scores.shape == flags.shape == (len(task.test),)
+    np.testing.assert_array_equal(scores, answer.score)
+    np.testing.assert_array_equal(flags, answer.anomaly)
+    np.testing.assert_array_equal(flags, scores > detector.threshold_)
+    assert set(flags.tolist()) == {0, 1}, "the test images should lie on both sides"
+    assert answer.cluster.min() >= 0
+    assert answer.cluster.max() < detector.n_clusters_
+    assert np.isfinite(scores).all()
+
+
+def test_probabilities_are_p_values(detector, task):
+    """p <= alpha is score > threshold: conformal's decision in its two forms."""
+    flags, proba = detector.predict(task.test), detector.predict_proba(task.test)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=0, atol=1e-15)
+    assert proba.min() >= 0
+    alpha = detector.config_.threshold.alpha
+    np.testing.assert_array_equal(proba[:, 0] <= alpha, flags == 1)
+    order = np.argsort(detector.decision_function(task.test))
+    assert (np.diff(proba[order, 1]) >= 0).all()
+
+
+def test_what_it_says_of_the_images_fitted_on(detector, normals):
+    scores = detector.decision_scores_
+    assert scores.shape == detector.labels_.shape == (len(detector.fit_images_),)
+    expected = detector.decision_function(normals[detector.fit_positions_])
+    np.testing.assert_array_equal(scores, expected)
+    np.testing.assert_array_equal(detector.labels_, scores > detector.threshold_)
+
+
+def test_labels_agree_with_predict_by_any_rule(detector, model):
+    """Mondrian has a threshold a cluster; images near them tell it from the common one."""
+    by_cluster = CLAD.load(model)
+    by_cluster.config_ = build(
+        {**by_cluster.config_.model_dump(), "threshold": {"method": "mondrian", "alpha": 0.3}}
+    )
+    by_cluster.calibrate(detector.calibration_images_)
+    by_cluster.fit_images_ = near = detector.calibration_images_
+    np.testing.assert_array_equal(by_cluster.labels_, by_cluster.predict(near))
+
+
+def test_calibration_images_are_not_fitted_on(detector, normals):
+    fitted = {image.tobytes() for image in detector.fit_images_.read()}
+    held_out = {image.tobytes() for image in detector.calibration_images_.read()}
+    assert not fitted & held_out
+    assert len(detector.fit_images_) + len(detector.calibration_images_) == len(normals)
+    assert len(detector.calibration_images_) >= 60
+    assert len(np.unique(detector.fit_positions_)) == len(detector.fit_images_)
+    assert len(detector.clusters_) == len(detector.fit_images_)
+
+
+def test_duplicates_stay_on_one_side(tiny, normals, monkeypatch):
+    """Every image twice: a copy among the held-out images would promise too few false alarms."""
+    seen = {}
+
+    def look(_self, images, *_rest):
+        seen["fit"] = {image.tobytes() for image in images.read()}
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clad.pipeline.Autoencoder.fit", look)
+    twice = CLAD(tiny)
+    with pytest.raises(KeyboardInterrupt):
+        twice.fit(np.concatenate([normals[:100], normals[:100]]))
+    positions = set(twice.fit_positions_.tolist())
+    assert 0 < len(positions) < 200
+    assert {(i + 100) % 200 for i in positions} == positions
+
+
+# -- parameters -----------------------------------------------------------------------------------
+
+
+def test_parameters_go_round(tiny):
+    estimator = CLAD(tiny, progress=False)
+    params = estimator.get_params()
+    assert params["dec__clusters"] == 3
+    assert params["images__size"] == (12, 12)
+    assert params["seed"] == 0
+    assert set(estimator.get_params(deep=False)) == {"config", "progress"}
+    again = CLAD().set_params(**{k: v for k, v in params.items() if k != "config"})
+    assert again.get_params() == {**params, "config": again.config}
+
+
+def test_set_params_changes_one_key(tiny):
+    estimator = CLAD(tiny)
+    assert estimator.set_params(dec__clusters=4, seed=5) is estimator
+    assert estimator.get_params()["dec__clusters"] == 4
+    assert estimator.get_params()["seed"] == 5
+    assert estimator.get_params()["autoencoder__epochs"] == 1
+    assert tiny["dec"]["clusters"] == 3, "the caller's mapping is not ours to change"
+    assert estimator.set_params(progress=True).progress is True
+    with pytest.raises(ConfigError, match=r"dec\.cluster: unknown key; did you mean 'clusters'\?"):
+        estimator.set_params(dec__cluster=4)
+
+
+@pytest.mark.parametrize("given", ["mapping", "config", "file", None])
+def test_clones_are_equal_and_apart(tiny, given, tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(build(tiny).to_yaml())
+    config = {"mapping": tiny, "config": build(tiny), "file": path, None: None}[given]
+    one = CLAD(config)
+    other = clone(one)
+    assert one.get_params()["dec__clusters"] == other.get_params()["dec__clusters"]
+    other.set_params(dec__clusters=7)
+    assert other.get_params()["dec__clusters"] == 7
+    assert one.get_params()["dec__clusters"] == clone(one).get_params()["dec__clusters"] != 7
+    assert "CLAD" in repr(one)
+
+
+# -- learning -------------------------------------------------------------------------------------
+
+
+def test_one_seed_agrees_bit_for_bit_and_another_differs(
+    detector, model, normals, tiny, as_pngs, tmp_path
+):
+    """The second fit reads the images from files, the third has another seed."""
+    as_pngs(normals, tmp_path / "images")
+    again = CLAD(tiny).fit(tmp_path / "images")
+    first = sorted(path.name for path in model.glob("*.safetensors"))
+    assert weights(again, tmp_path / "again") == first
+    assert again.threshold_ == detector.threshold_
+    other = CLAD(tiny).set_params(seed=1).fit(normals)
+    assert not set(weights(other, tmp_path / "other")) & set(first)
+
+
+def test_fitting_leaves_the_global_generators_alone(normals, tiny):
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    CLAD(tiny).fit(normals[:150])
+    assert torch.equal(torch.random.get_rng_state(), before[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+
+
+def test_hidden_labels_and_test_images_change_no_weight(tiny, tmp_path):
+    from clad.data.benchmarks import load
+
+    digits = load("digits")
+    chosen = scenario("digits", "CUR", digits.classes)
+    rng = np.random.default_rng(0)
+    train = digits.train
+    normal = np.isin(train.labels, [0, 3, 8])
+    shuffled = train.labels.copy()
+    shuffled[normal] = rng.permutation(shuffled[normal])
+    noise = rng.integers(0, 256, (20, 1, 8, 8)).astype(np.uint8)
+    other = Benchmark(
+        "digits",
+        digits.classes,
+        Labelled(train.images, shuffled, digits.classes),
+        Labelled(type(train.images).of(noise), np.arange(20) % 10, digits.classes),
+    )
+    results = [
+        evaluate(make_task(each, chosen), build(tiny), checkpoints=None, progress=False)
+        for each in (digits, other)
+    ]
+    ours, theirs = (result.detector for result in results)
+    assert weights(ours, tmp_path / "a") == weights(theirs, tmp_path / "b")
+    assert ours.threshold_ == theirs.threshold_
+    assert results[0].metrics["nmi"] != results[1].metrics["nmi"], "the answers did differ"
+
+
+def test_fitting_again_forgets_the_first_images(tiny, normals):
+    estimator = CLAD(tiny).fit(normals[:150])
+    assert len(estimator.decision_scores_) == len(estimator.fit_images_)
+    estimator.fit(normals[150:320])
+    np.testing.assert_array_equal(
+        estimator.decision_scores_, estimator.decision_function(estimator.fit_images_)
+    )
+
+
+def test_calibrate_moves_the_threshold_and_nothing_else(detector, model, normals, mixed, tmp_path):
+    loaded = CLAD.load(model)
+    before = loaded.score_images(mixed)
+    assert loaded.calibrate(normals[:25]) is loaded
+    after = loaded.score_images(mixed)
+    assert loaded.threshold_ != detector.threshold_
+    assert loaded.guarantee_.n == 25
+    np.testing.assert_array_equal(after.score, before.score)
+    np.testing.assert_array_equal(after.cluster, before.cluster)
+    np.testing.assert_array_equal(after.anomaly, after.score > loaded.threshold_)
+
+    def networks(names):
+        return [name for name in names if not name.startswith("calibration")]
+
+    assert networks(weights(loaded, tmp_path / "m")) == networks(weights(detector, tmp_path / "n"))
+
+
+def test_a_calibration_that_fails_leaves_the_threshold(model, normals, mixed):
+    loaded = CLAD.load(model)
+    threshold, flags = loaded.threshold_, loaded.predict(mixed)
+    with pytest.raises(DataError, match="18 calibration images are too few for alpha=0"):
+        loaded.calibrate(normals[:18])
+    assert loaded.threshold_ == threshold
+    np.testing.assert_array_equal(loaded.predict(mixed), flags)
+
+
+# -- refused --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda c, x: c.predict(x),
+        lambda c, x: c.decision_function(x),
+        lambda c, x: c.predict_proba(x),
+        lambda c, x: c.score_images(x),
+        lambda c, x: c.latents(x),
+        lambda c, x: c.calibrate(x),
+        lambda c, x: c.save("nowhere"),
+        lambda c, x: c.decision_scores_,
+        lambda c, x: c.labels_,
+    ],
+)
+def test_before_fit_nothing_is_answered(ask, mixed, tiny):
+    with pytest.raises(NotFittedError, match="call fit"):
+        ask(CLAD(tiny), mixed)
+
+
+def test_a_loaded_model_says_that_it_lacks_the_training_images(model):
+    with pytest.raises(NotFittedError, match="a loaded model does not carry them"):
+        _ = CLAD.load(model).decision_scores_
+
+
+def test_labels_are_refused(untrained, tiny, normals, task):
+    with pytest.raises(ConfigError, match="fit takes no labels"):
+        CLAD(tiny).fit(normals, np.zeros(len(normals)))
+    labelled = Labelled(task.train, task.answers.train_labels, task.answers.classes)
+    for source in (labelled, task, task.answers):
+        with pytest.raises(DataError, match="carries labels; give its images alone"):
+            CLAD(tiny).fit(source)
+
+
+def with_fault(images, value):
+    images = images / 255
+    images[5, 2, 3] = value
+    return images
+
+
+@pytest.mark.usefixtures("untrained")
+@pytest.mark.parametrize(
+    ("spoil", "changes", "error", "match"),
+    [
+        (lambda x: with_fault(x, np.nan), {}, DataError, r"nan at index \(5, 2, 3\)"),
+        (lambda x: with_fault(x, np.inf), {}, DataError, r"inf at index \(5, 2, 3\)"),
+        (lambda x: x / 1.0, {}, DataError, "outside 0 to 1; rescale floats"),
+        (lambda x: np.full_like(x, 7), {}, DataError, "no variation: every image is one flat"),
+        (lambda x: x[:1].repeat(300, 0), {}, DataError, "no variation: all images are identical"),
+        (lambda x: x[:1], {}, DataError, "no variation|cannot be split"),
+        (lambda x: x[:0], {}, DataError, "no images in shape"),
+        (lambda x: x[:30], {"dec__clusters": 16}, FitError, r"n_samples=15 .* >= n_clusters=16"),
+        (lambda x: x[:30], {}, DataError, "15 calibration images are too few .* least 19"),
+        (
+            lambda x: x,
+            {"threshold__alpha": 0.001},
+            DataError,
+            r"\d+ calibration images are too few for alpha=0.001: at least 999",
+        ),
+        (lambda x: x, {"threshold__method": "manual"}, ConfigError, "needs a value, the threshold"),
+        (lambda x: x, {"images__size": (2, 2)}, DataError, "under the minimum of 4x4"),
+    ],
+)
+def test_what_cannot_be_learnt_from(tiny, normals, spoil, changes, error, match):
+    """Refused before any stage is trained."""
+    with pytest.raises(error, match=match):
+        CLAD(tiny).set_params(**changes).fit(spoil(normals))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "bound"),
+    [
+        ("threshold__alpha", 0, "greater than 0"),
+        ("threshold__alpha", 1, "less than 1"),
+        ("dec__clusters", 1, "greater than or equal to 2"),
+        ("odin__temperature", 0, "greater than 0"),
+        ("odin__perturbation", -1, "greater than or equal to 0"),
+        ("calibration__fraction", 0.9, "less than or equal to 0.5"),
+        ("classifier__epochs", 0, "greater than or equal to 1"),
+        ("autoencoder__learning_rate", float("nan"), "finite"),
+        ("seed", -1, "greater than or equal to 0"),
+        ("classifier__stem", "big", "torchvision"),
+    ],
+)
+def test_ranges_are_named(key, value, bound):
+    with pytest.raises(ConfigError, match=bound) as caught:
+        CLAD().set_params(**{key: value})
+    assert key.replace("__", ".") in str(caught.value)
+
+
+# -- kept -----------------------------------------------------------------------------------------
+
+
+def test_a_loaded_model_answers_bit_for_bit(detector, model, task):
+    loaded, ours = CLAD.load(model).score_images(task.test), detector.score_images(task.test)
+    for name in ("score", "p_value", "anomaly", "cluster", "confidence"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(ours, name))
+
+
+def test_a_loaded_model_knows_what_it_is(detector, model, mixed):
+    loaded = CLAD.load(model)
+    assert loaded.config_.model_dump(exclude={"runtime"}) == detector.config_.model_dump(
+        exclude={"runtime"}
+    )
+    assert loaded.threshold_ == detector.threshold_
+    assert loaded.guarantee_ == detector.guarantee_
+    assert loaded.shape_ == (1, 12, 12)
+    np.testing.assert_array_equal(loaded.latents(mixed), detector.latents(mixed))
+
+
+def test_a_model_saved_again_is_the_same(model, tmp_path):
+    names = weights(CLAD.load(model), tmp_path / "copy")
+    assert names == sorted(path.name for path in model.glob("*.safetensors"))
+
+
+def test_a_model_is_safetensors_and_json(model):
+    assert {path.suffix for path in model.iterdir()} == {".safetensors", ".json"}
+
+
+@pytest.fixture
+def copied(detector, tmp_path):
+    folder = tmp_path / "model"
+    detector.save(folder)
+    return folder
+
+
+def rewrite(folder, change):
+    """Change the manifest as somebody would who also mends its hash."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["sha256"]
+    change(manifest)
+    manifest["sha256"] = artifact._digest(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def test_a_tensor_of_another_shape_is_named_with_both(copied):
+    rewrite(copied, lambda m: m["document"]["config"]["classifier"].update(width=32))
+    with pytest.raises(
+        ModelError,
+        match=r"classifier: tensor '[\w.]+' has shape \(16, 1, 3, 3\), the model needs \(32, 1, 3,",
+    ):
+        CLAD.load(copied)
+
+
+def test_a_newer_format_is_refused(copied):
+    rewrite(copied, lambda m: m.update(format=artifact.FORMAT + 1))
+    with pytest.raises(ModelError, match="written in format 2, this version of clad reads up to 1"):
+        CLAD.load(copied)
+
+
+def test_a_key_of_the_configuration_that_this_version_does_not_know(copied):
+    rewrite(copied, lambda m: m["document"]["config"]["dec"].update(colour=1))
+    with pytest.raises(CladError, match=r"manifest\.json: dec\.colour: unknown key"):
+        CLAD.load(copied)
+
+
+def test_a_checkpoint_is_no_model(tmp_path):
+    """A bundle too, whole and with the right hashes, but not a detector."""
+    kept = artifact.CheckpointFolder(tmp_path, "a run")
+    kept.save("dec", {"weight": torch.zeros(3)}, {"losses": []})
+    with pytest.raises(ModelError):
+        CLAD.load(tmp_path / "dec")
+
+
+@pytest.mark.parametrize("part", ["autoencoder", "classifier", "calibration", "manifest"])
+def test_one_flipped_bit_is_found(copied, part):
+    (path,) = copied.glob(f"{part}*")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=path.name):
+        CLAD.load(copied)
+
+
+@pytest.mark.parametrize("part", ["autoencoder", "classifier", "calibration", "manifest"])
+def test_a_missing_or_truncated_file_is_named(copied, part):
+    (path,) = copied.glob(f"{part}*")
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ModelError, match=path.name):
+        CLAD.load(copied)
+    path.unlink()
+    with pytest.raises(ModelError, match=path.name):
+        CLAD.load(copied)
+
+
+def test_pickles_are_no_models(tmp_path, detector):
+    path = tmp_path / "model.pt"
+    torch.save(copy.deepcopy(detector.classifier_.state_dict()), path)
+    with pytest.raises(ModelError, match=r"pickles \(\.pt, \.pkl\) are never opened"):
+        CLAD.load(path)
+
+
+def test_a_config_object_is_taken_as_it_is(tiny):
+    config = build(tiny)
+    assert isinstance(config, Config)
+    assert CLAD(config).get_params()["classifier__width"] == 16
