@@ -21,9 +21,10 @@ PACKAGES = (
 log = logging.getLogger("clad")
 
 
-def fingerprint(config: Config, *sets: ImageSet) -> str:
-    """What decides the weights: the configuration, the images and the package's version."""
+def fingerprint(config: Config, *sets: ImageSet, name: str = "") -> str:
+    """What decides a result: configuration, images, the package's version, the task's ``name``."""
     digest = hashlib.sha256(config.model_dump_json().encode())
+    digest.update(name.encode())
     digest.update(versions()["clad"].encode())
     for images in sets:
         digest.update(repr((len(images), images.shape)).encode())

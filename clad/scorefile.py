@@ -23,6 +23,8 @@ def check_ending(path: Path) -> None:
     """Raise ConfigError for an ending that names no format; before any scoring."""
     if path.suffix.lower() not in ENDINGS:
         raise ConfigError(f"{path}: scores are written as {', '.join(ENDINGS)}; choose one")
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder; give the name of a file")
     if path.suffix.lower() == ".parquet":
         _parquet()
 

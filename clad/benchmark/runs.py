@@ -49,13 +49,14 @@ def run(
 ) -> dict[str, Any]:
     """Run one scenario into ``folder``; returns what metrics.json holds and ``out``.
 
-    A folder that holds this very run already (same images, configuration and version) is read
+    A folder that holds this very run already (same task, configuration and version) is read
     back; one where it was interrupted is gone on with; ``fresh`` starts over.
     """
     task = make_task(benchmark, scenario)
     make_folder(folder)
     with locked(folder), log_file(folder / "run.log"):
-        identity = fingerprint(config, task.train, task.test)
+        name = f"{scenario.dataset} {scenario.name} {recipe}"
+        identity = fingerprint(config, task.train, task.test, name=name)
         checkpoints = CheckpointFolder(folder / "checkpoints", identity)
         if fresh:
             checkpoints.clear()

@@ -12,6 +12,7 @@ from clad.cli.options import (
     build_config,
     config_options,
     device_option,
+    first_frame_option,
     on_bad_option,
     output_options,
     reporting,
@@ -26,6 +27,7 @@ from clad.cli.options import (
 )
 @config_options
 @on_bad_option
+@first_frame_option
 @click.option("--fresh", is_flag=True, help="Start over where an earlier fit has got to.")
 @output_options
 def fit(
@@ -35,6 +37,7 @@ def fit(
     seed: int | None,
     assignments: tuple[str, ...],
     on_bad: str,
+    first_frame: bool,
     fresh: bool,
     quiet: bool,
     as_json: bool,
@@ -51,7 +54,9 @@ def fit(
         artifact.make_folder(model)
         with artifact.locked(model), log_file(model / "fit.log"):
             size, channels = settings.images.size, settings.images.channels
-            found, bad = as_image_set(images, size=size, channels=channels, on_bad=on_bad)
+            found, bad = as_image_set(
+                images, size=size, channels=channels, on_bad=on_bad, first_frame=first_frame
+            )
             warn_bad(bad)
             checkpoints = artifact.CheckpointFolder(
                 model / "checkpoints", fingerprint(settings, found)
@@ -88,6 +93,7 @@ def fit(
     help="The file to write: .csv, .jsonl or .parquet.",
 )
 @on_bad_option
+@first_frame_option
 @device_option
 @output_options
 def score(
@@ -95,6 +101,7 @@ def score(
     images: Path,
     out: Path,
     on_bad: str,
+    first_frame: bool,
     device: str,
     quiet: bool,
     as_json: bool,
@@ -110,11 +117,18 @@ def score(
         make_folder(out.parent)
         detector = CLAD.load(model, device=device, progress=not quiet)
         channels, height, width = detector.shape_
-        found, bad = as_image_set(images, size=(height, width), channels=channels, on_bad=on_bad)
+        found, bad = as_image_set(
+            images,
+            size=(height, width),
+            channels=channels,
+            on_bad=on_bad,
+            first_frame=first_frame,
+        )
         scores = detector.score_images(found)
         write_scores(out, columns_of(found.names, scores))
+        skipped = out.with_suffix(".skipped" + out.suffix)
+        skipped.unlink(missing_ok=True)  # an earlier answer's
         if bad:
-            skipped = out.with_suffix(".skipped" + out.suffix)
             write_scores(
                 skipped, {"path": [str(b.path) for b in bad], "reason": [b.reason for b in bad]}
             )

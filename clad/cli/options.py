@@ -73,6 +73,9 @@ on_bad_option = click.option(
     show_default=True,
     help="What a file that is no readable image does.",
 )
+first_frame_option = click.option(
+    "--first-frame", is_flag=True, help="Take the first frame of an animation or multi-page file."
+)
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ..."
 )

@@ -391,3 +391,28 @@ def test_a_checkpoint_folder_given_as_a_model(clad, images, normals, set_tiny, m
     result = clad("score", "mine/checkpoints/dec", images, "-o", "s.csv")
     assert result.exit_code == 2, repr(result.exception)
     assert result.stderr.startswith("Error: mine/checkpoints/dec")
+
+
+def test_the_first_frame_of_an_animation_where_asked(clad, normals, model, tmp_path):
+    frames = [Image.fromarray(image) for image in normals[:2]]
+    frames[0].save("moving.gif", save_all=True, append_images=frames[1:])
+    Image.fromarray(normals[0]).save("still.gif")
+    Path("list.txt").write_text("moving.gif\nstill.gif\n", encoding="utf-8")
+    refused = clad("score", model, "list.txt", "-o", "s.csv")
+    assert refused.exit_code == 2
+    assert "moving.gif" in refused.stderr
+    assert clad("score", model, "list.txt", "-o", "s.csv", "--first-frame").exit_code == 0
+    first, second = (line.split(",")[1:] for line in Path("s.csv").read_text().splitlines()[1:])
+    assert first == second
+
+
+def test_a_folder_as_the_score_file_is_refused_and_an_old_list_of_skipped_goes(
+    clad, images, model, tmp_path
+):
+    Path("taken.csv").mkdir()
+    refused = clad("score", model, images, "-o", "taken.csv")
+    assert refused.exit_code == 2
+    assert "taken.csv: is a folder" in refused.stderr
+    Path("s.skipped.csv").write_text("path,reason\n", encoding="utf-8")
+    assert clad("score", model, images, "-o", "s.csv").exit_code == 0
+    assert not Path("s.skipped.csv").exists()
