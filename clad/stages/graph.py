@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from itertools import combinations
 
 import numpy as np
@@ -36,19 +37,11 @@ class GraphClustering:
         Raises FitError where no resolution gives at least two clusters.
         """
         from sklearn.metrics import adjusted_rand_score
-        from sknetwork.clustering import Leiden
 
         graph = neighbour_graph(X, min(self.neighbours, len(X) - 1))
         candidates = []
         for resolution in RESOLUTIONS:
-            runs = [
-                Leiden(
-                    resolution=resolution,
-                    shuffle_nodes=True,
-                    random_state=(self.seed + i) % 2**31,
-                ).fit_predict(graph)
-                for i in range(self.reseeds)
-            ]
+            runs = [leiden(graph, resolution, (self.seed + i) % 2**31) for i in range(self.reseeds)]
             n_clusters = len(np.unique(runs[0]))
             agreement = [adjusted_rand_score(a, b) for a, b in combinations(runs, 2)]
             stability = float(np.mean(agreement))
@@ -71,6 +64,16 @@ class GraphClustering:
             "graph: %d clusters, stability %.2f under reseeding", self.n_clusters_, self.stability_
         )
         return self
+
+
+def leiden(graph: object, resolution: float, seed: int) -> NDArray[np.int64]:
+    """Communities int64 (N,) of an adjacency (N, N), the same for the same seed."""
+    from sknetwork.clustering import Leiden
+
+    ctypes.CDLL(None).srand(seed)  # its refinement draws from C's rand(), which no argument seeds
+    found = Leiden(resolution=resolution, shuffle_nodes=True, random_state=seed).fit_predict(graph)
+    labels: NDArray[np.int64] = found.astype(np.int64)
+    return labels
 
 
 def _join_small(

@@ -1,0 +1,71 @@
+"""The neighbour graph's communities: how many there are, and which points are together."""
+
+import numpy as np
+import pytest
+
+from clad.errors import FitError
+from clad.stages.graph import GraphClustering, centroids, neighbour_graph
+
+
+def moons(n=150, k=3, seed=0):
+    """k half circles of n points, far apart, and which each point is on."""
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(0, np.pi, (k, n))
+    points = np.stack([np.cos(angle), np.sin(angle)], axis=2) + rng.normal(0, 0.05, (k, n, 2))
+    points += 4 * np.arange(k)[:, None, None]
+    return points.reshape(-1, 2).astype(np.float32), np.repeat(np.arange(k), n)
+
+
+def test_edges_of_four_points_on_a_line():
+    """At 0, 1, 3, 7 the nearest others are 1, 0, 1, 2: an edge where either is near the other."""
+    graph = neighbour_graph(np.array([[0], [1], [3], [7]], np.float32), 1)
+    edges = [[0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0]]
+    np.testing.assert_array_equal(graph.toarray(), edges)
+
+
+def test_no_point_is_its_own_neighbour_though_all_are_the_same():
+    assert neighbour_graph(np.zeros((6, 2), np.float32), 3).diagonal().sum() == 0
+
+
+def test_half_circles_are_found_whole():
+    points, truth = moons()
+    found = GraphClustering(seed=1).fit(points)
+    assert found.n_clusters_ >= 3
+    for cluster in range(found.n_clusters_):  # none mixes two half circles
+        assert len(np.unique(truth[found.labels_ == cluster])) == 1
+    assert found.stability_ >= 0.95
+
+
+def test_labels_count_from_the_largest_and_none_is_empty():
+    points, _ = moons()
+    points = points[np.r_[:150, 150:250, 300:330]]
+    sizes = np.bincount(GraphClustering(seed=0).fit(points).labels_)
+    assert (np.diff(sizes) <= 0).all()
+    assert sizes.min() > 0
+
+
+def test_a_handful_of_strays_is_no_cluster():
+    points, _ = moons(k=2)
+    strays = np.array([[4.0, 30.0]], np.float32) + np.random.default_rng(0).normal(0, 0.01, (4, 2))
+    found = GraphClustering(seed=0).fit(np.r_[points, strays.astype(np.float32)])
+    assert np.bincount(found.labels_).min() >= 15
+
+
+def test_one_seed_one_answer():
+    points, _ = moons()
+    runs = [GraphClustering(seed=5).fit(points).labels_ for _ in range(4)]
+    for labels in runs[1:]:
+        np.testing.assert_array_equal(labels, runs[0])
+
+
+def test_points_that_are_one_community_ask_for_a_number(monkeypatch):
+    monkeypatch.setattr("clad.stages.graph.RESOLUTIONS", (0.001,))
+    points = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    with pytest.raises(FitError, match=r"one cluster; set dec\.clusters to a number"):
+        GraphClustering(seed=0).fit(points)
+
+
+def test_centroids_by_hand():
+    points = np.array([[0, 0], [2, 4], [9, 9], [5, 1]], np.float32)
+    means = centroids(points, np.array([0, 0, -1, 1]), 2)
+    np.testing.assert_array_equal(means, [[1, 2], [5, 1]])
