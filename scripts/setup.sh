@@ -1,6 +1,7 @@
 # Sourced by the other scripts: a virtual environment in .venv with the package installed editable.
-# Usage: . scripts/setup.sh [EXTRA]; installs again only when pyproject.toml has changed since.
-extra=${1:-}
+# With $extra set to an optional dependency's name, that too. Installs again only when pyproject.toml
+# has changed since.
+extra=${extra:-}
 stamp=.venv/.clad-installed${extra:+-$extra}
 if [ ! -x .venv/bin/python ]; then
     "${PYTHON:-python3}" -m venv .venv || exit

@@ -3,7 +3,8 @@
 # Arguments go to pytest, e.g. -m slow, or -k threshold.
 set -eu
 cd "$(dirname "$0")/.."
-. scripts/setup.sh dev
+extra=dev
+. scripts/setup.sh
 ruff check .
 ruff format --check .
 mypy
