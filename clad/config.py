@@ -236,13 +236,22 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def _explain(error: Any, source: str) -> str:
     location = [str(part) for part in error["loc"]][:2]  # deeper: members of a union or tuple
     key = ".".join(location)
+    section: Any = Config
+    for part in location[:-1]:
+        section = section.model_fields[part].annotation
     if error["type"] == "extra_forbidden":
-        section: Any = Config
-        for part in location[:-1]:
-            section = section.model_fields[part].annotation
         known = list(section.model_fields)
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
         return f"{source}: {key}: unknown key; {hint}"
     message = error["msg"][0].lower() + error["msg"][1:]
+    field = section.model_fields.get(location[-1])
+    bounds = [
+        f"{sign} {getattr(bound, name)}"
+        for bound in (field.metadata if field else ())
+        for name, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
+        if hasattr(bound, name)
+    ]
+    if len(bounds) > 1:  # the message names the one that is broken
+        message += f" (allowed: {' and '.join(bounds)})"
     return f"{source}: {key} = {error['input']!r}: {message}"

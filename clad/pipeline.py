@@ -93,6 +93,15 @@ class CLAD(Configurable):
                 images, part.fraction, part.minimum, runtime.seed_for("split")
             )
             self._check_sizes(config, len(fit_images), len(held_out))
+            if held_out.groups is not None:
+                n_groups = len(np.unique(held_out.groups))
+                if n_groups < len(held_out) / 2:  # a few duplicates do not matter
+                    log.warning(
+                        "the %d calibration images come from %d groups: the stated interval is "
+                        "for independent images, expect a wider one",
+                        len(held_out),
+                        n_groups,
+                    )
         self.shape_ = images.shape
         self.fit_positions_ = np.flatnonzero(np.isin(images.index, fit_images.index))
 

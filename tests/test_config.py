@@ -196,7 +196,7 @@ def test_an_unknown_key_names_the_nearest(values, said):
         ("dec.clusters", "many", "valid integer"),
         ("dec.alpha", 0, "greater than 0"),
         ("dec.epochs", -1, "greater than or equal to 0"),
-        ("dec.momentum", 1, "less than 1"),
+        ("dec.momentum", 1, "less than 1 (allowed: >= 0 and < 1)"),
         ("dec.tolerance", 1, "less than 1"),
         ("dec.reconstruction_weight", -0.1, "greater than or equal to 0"),
         ("dec.restarts", 0, "greater than or equal to 1"),

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, TensorDataset
 from clad import CLAD, artifact
 from clad.benchmark.experiment import evaluate
 from clad.config import Config, build
+from clad.data.images import ImageSet
 from clad.data.labelled import Benchmark, Labelled
 from clad.data.scenarios import scenario
 from clad.data.splits import make_task
@@ -506,3 +507,13 @@ def test_a_config_object_is_taken_as_it_is(tiny):
     config = build(tiny)
     assert isinstance(config, Config)
     assert CLAD(config).get_params()["classifier__width"] == 16
+
+
+def test_calibration_images_of_few_groups_are_said(tiny, normals, caplog):
+    """Frames of one track are not independent; the interval is for images that are."""
+    images = ImageSet.of(normals[:, None], groups=np.arange(len(normals)) // 4)
+    CLAD(tiny).fit(images)
+    assert "calibration images come from" in caplog.text
+    caplog.clear()
+    CLAD(tiny).fit(normals)
+    assert "calibration images come from" not in caplog.text
