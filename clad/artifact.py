@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 from clad.errors import CladError, ModelError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 
 
@@ -91,21 +92,24 @@ def locked(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Named groups of tensors and a JSON document."""
+    """Named groups of arrays and a JSON document."""
 
-    tensors: Mapping[str, Mapping[str, Tensor]]
+    arrays: Mapping[str, Mapping[str, NDArray[Any]]]
     document: Mapping[str, Any]
 
 
-def write_bundle(folder: Path, bundle: Bundle) -> None:
-    """Write or replace the bundle in ``folder``."""
-    from safetensors.torch import save
+def write_bundle(folder: Path, bundle: Bundle, *, update: bool = False) -> None:
+    """Write or replace the bundle in ``folder``; ``update``: its other groups of arrays stay.
+
+    Raises ModelError where there is nothing to update.
+    """
+    import numpy as np
+    from safetensors.numpy import save
 
     make_folder(folder)
-    files = {}
-    for name, tensors in bundle.tensors.items():
-        plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        content = save(plain)
+    files = dict(_read_manifest(folder / MANIFEST)["files"]) if update else {}
+    for name, arrays in bundle.arrays.items():
+        content = save({k: np.asarray(v, order="C") for k, v in arrays.items()})
         digest = hashlib.sha256(content).hexdigest()
         file = f"{name}-{digest[:12]}.safetensors"
         write_atomic(folder / file, content)
@@ -120,14 +124,14 @@ def write_bundle(folder: Path, bundle: Bundle) -> None:
                 old.unlink()
 
 
-def read_bundle(folder: Path) -> Bundle:
-    """Read a bundle and check every byte of it.
+def read_bundle(folder: Path, only: Collection[str] | None = None) -> Bundle:
+    """Read a bundle, or ``only`` some of its groups, and check every byte of it.
 
     Raises ModelError naming the file that is missing, damaged, newer than this version of the
     package or no model at all.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load
+    from safetensors.numpy import load
 
     path = folder / MANIFEST
     if folder.is_file():
@@ -136,10 +140,18 @@ def read_bundle(folder: Path) -> Bundle:
             "pickles (.pt, .pkl) are never opened"
         )
     if not path.is_file():
-        raise ModelError(f"{folder}: no model here ({MANIFEST} is missing); see 'clad fit'")
+        inner = folder / "model"  # a run's folder holds its model one level down
+        hint = f"give {inner}" if (inner / MANIFEST).is_file() else "see 'clad fit'"
+        raise ModelError(f"{folder}: no model here ({MANIFEST} is missing); {hint}")
     manifest = _read_manifest(path)
-    tensors = {}
-    for name, entry in manifest["files"].items():
+    entries = manifest["files"]
+    for name in only or ():
+        if name not in entries:
+            raise ModelError(f"{folder}: not a trained model (it holds no {name!r})")
+    arrays = {}
+    for name, entry in entries.items():
+        if only is not None and name not in only:
+            continue
         file = folder / entry["file"]
         try:
             if file.parent != folder or file.is_symlink():
@@ -150,27 +162,29 @@ def read_bundle(folder: Path) -> Bundle:
         if hashlib.sha256(content).hexdigest() != entry["sha256"]:
             raise ModelError(f"{file}: damaged (its SHA-256 is not the manifest's); copy it again")
         try:
-            tensors[name] = load(content)
+            arrays[name] = load(content)
         except SafetensorError as error:
             raise ModelError(f"{file}: not a safetensors file ({error})") from None
-    return Bundle(tensors, manifest["document"])
+    return Bundle(arrays, manifest["document"])
 
 
-def load_weights(module: Any, tensors: Mapping[str, Tensor], file: str) -> None:
+def load_weights(module: Any, arrays: Mapping[str, NDArray[Any]], file: str) -> None:
     """``module.load_state_dict`` with errors that name the tensor and both shapes.
 
     Raises ModelError for a tensor that is missing, unexpected or of another shape.
     """
+    import torch
+
     wanted = module.state_dict()
-    for name in [*wanted, *tensors]:
-        if name not in tensors:
+    for name in [*wanted, *arrays]:
+        if name not in arrays:
             raise ModelError(f"{file}: tensor {name!r} is missing")
         if name not in wanted:
             raise ModelError(f"{file}: tensor {name!r} has no place in this model")
-        ours, theirs = tuple(wanted[name].shape), tuple(tensors[name].shape)
+        ours, theirs = tuple(wanted[name].shape), arrays[name].shape
         if ours != theirs:
             raise ModelError(f"{file}: tensor {name!r} has shape {theirs}, the model needs {ours}")
-    module.load_state_dict(dict(tensors))
+    module.load_state_dict({name: torch.from_numpy(a.copy()) for name, a in arrays.items()})
 
 
 class CheckpointFolder:
@@ -193,18 +207,26 @@ class CheckpointFolder:
     def save(self, stage: str, tensors: dict[str, Tensor], progress: dict[str, object]) -> None:
         """Keep the state of ``stage``, replacing what was kept before."""
         document = {"fingerprint": self.fingerprint, "progress": progress}
-        write_bundle(self.folder / stage, Bundle({"state": tensors}, document))
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+        write_bundle(self.folder / stage, Bundle({"state": arrays}, document))
         self._last = time.monotonic()
 
     def load(self, stage: str) -> tuple[dict[str, Tensor], dict[str, object]] | None:
         """What was kept for ``stage`` of this very run, or None; a damaged one is not used."""
+        import torch
+
         try:
             bundle = read_bundle(self.folder / stage)
         except ModelError:
             return None
         if bundle.document.get("fingerprint") != self.fingerprint:
             return None
-        return dict(bundle.tensors["state"]), bundle.document["progress"]
+        state = {name: torch.from_numpy(a.copy()) for name, a in bundle.arrays["state"].items()}
+        return state, bundle.document["progress"]
+
+    def part(self, name: str) -> CheckpointFolder:
+        """The checkpoints of a part of the run that trains the same stages, such as a fold."""
+        return CheckpointFolder(self.folder / name, self.fingerprint, self.every)
 
     def clear(self) -> None:
         """Remove the checkpoints: the run is complete."""
@@ -217,10 +239,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_bytes())
         version = manifest["format"]
-        if isinstance(version, int) and version > FORMAT:  # the rest may look otherwise there
+        if type(version) is int and version != FORMAT:  # the rest may look otherwise there
+            todo = "upgrade clad" if version > FORMAT else "fit the model again"
             raise ModelError(
-                f"{path}: written in format {version}, this version of clad reads up to {FORMAT}; "
-                "upgrade clad"
+                f"{path}: written in format {version}, this version of clad reads {FORMAT}; {todo}"
             )
         stated, entries = manifest.pop("sha256"), manifest["files"].values()
         sound = (

@@ -40,8 +40,12 @@ class Images(_Section):
 class Calibration(_Section):
     """Normal images held out of training, whose scores set the threshold."""
 
-    fraction: float = Field(0.1, gt=0, le=0.5, description="share of the normal images")
-    minimum: int = Field(200, ge=1, description="images, where the data allow (at most half)")
+    method: Literal["split", "cross"] = Field(
+        "split", description="cross: nothing is held out, folds are trained apart; no proof"
+    )
+    fraction: float = Field(0.1, gt=0, le=0.5, description="split: share of the normal images")
+    minimum: int = Field(200, ge=1, description="split: images, if the data allow (at most half)")
+    folds: int = Field(5, ge=2, description="cross: models trained beside the final one")
 
 
 class Autoencoder(_Section):
@@ -116,6 +120,7 @@ class Threshold(_Section):
         "mad",
         "iqr",
         "kde",
+        "synthetic-f1",
         "manual",
     ] = "conformal"
     alpha: float = Field(0.05, gt=0, lt=1, description="the false-alarm rate to keep")

@@ -5,18 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clad.artifact import write_atomic
-from clad.errors import ConfigError, MissingExtraError
+from clad.errors import ConfigError, DataError, MissingExtraError
 
 if TYPE_CHECKING:
-    from clad.pipeline import Scores
+    from clad.data.images import ImageSet
+    from clad.detector import Scores
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
+TEXTS = ("path", "mode", "label")  # columns that hold no numbers, whatever they look like
 
 
 def check_ending(path: Path) -> None:
@@ -52,12 +55,61 @@ def write_scores(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     write_atomic(path, text.getvalue().encode(errors="surrogateescape"))
 
 
-def columns_of(names: list[str], scores: Scores) -> dict[str, list[Any]]:
-    """The columns of a score file: the image's path, then everything the detector says of it."""
-    columns: dict[str, list[Any]] = {"path": names}
+def columns_of(images: ImageSet, scores: Scores) -> dict[str, list[Any]]:
+    """The columns of a score file: path, what the detector says, what the file was."""
+    columns: dict[str, list[Any]] = {"path": images.names}
     for field in fields(scores):
         columns[field.name] = getattr(scores, field.name).tolist()
+    columns["brightness"] = images.brightness.tolist()
+    columns["width"] = images.sizes[:, 1].tolist()
+    columns["height"] = images.sizes[:, 0].tolist()
+    columns["mode"] = images.modes
     return columns
+
+
+def read_scores(path: Path) -> dict[str, list[Any]]:
+    """The columns of a file that ``write_scores`` wrote, numbers as numbers.
+
+    Raises DataError naming the file, and the line where one is broken; ConfigError for an ending
+    that names no format.
+    """
+    check_ending(path)
+    try:
+        if path.suffix.lower() == ".parquet":
+            columns: dict[str, list[Any]] = _parquet()[1].read_table(path).to_pydict()
+        else:
+            with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+                lines = path.suffix.lower() == ".jsonl"
+                columns = _columns(path, map(json.loads, file) if lines else csv.DictReader(file))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except DataError:
+        raise
+    except (ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
+        raise DataError(f"{path}: not a file of scores ({error})") from None
+    if not columns or not next(iter(columns.values())):
+        raise DataError(f"{path}: holds no scores")
+    return columns
+
+
+def _columns(path: Path, rows: Iterator[Any]) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {}
+    for line, row in enumerate(rows, 1):
+        if line == 1 and isinstance(row, dict):
+            columns = {str(name): [] for name in row}
+        if not isinstance(row, dict) or set(row) != set(columns) or None in row.values():
+            raise DataError(f"{path}: row {line} is broken or short")
+        for name, value in row.items():
+            columns[name].append(value if name in TEXTS else _number(value))
+    return columns
+
+
+def _number(value: Any) -> Any:
+    """A CSV cell as int or float where it is one."""
+    for kind in (int, float) if isinstance(value, str) else ():
+        with suppress(ValueError):
+            return kind(value)
+    return value
 
 
 def _utf8(value: Any) -> Any:
@@ -71,7 +123,5 @@ def _parquet() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise MissingExtraError(
-            "writing .parquet needs pyarrow: pip install 'clad[parquet]'"
-        ) from None
+        raise MissingExtraError(".parquet needs pyarrow: pip install 'clad[parquet]'") from None
     return pyarrow, pyarrow.parquet

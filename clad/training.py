@@ -29,6 +29,9 @@ class Checkpoints(Protocol):
     def due(self) -> bool:
         """Whether enough time has passed to be worth the writing."""
 
+    def part(self, name: str) -> Checkpoints:
+        """Those of a part of the run that trains the same stages, such as a fold."""
+
 
 def learning_rate(schedule: str, base: float, done: float) -> float:
     """The rate after the share ``done`` in [0, 1] of training.

@@ -18,10 +18,11 @@ ORDER = """
 errors
 config runtime metrics
 threshold training artifact data
-stages
-configurable
+stages calibration
+configurable model
+detector
 pipeline
-provenance scorefile
+provenance scorefile review monitor
 report
 benchmark
 cli

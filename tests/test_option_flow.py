@@ -38,6 +38,8 @@ OTHER = {
     "runtime.threads": 1,
     "images.size": (14, 14),
     "images.channels": 3,
+    "calibration.method": "cross",
+    "calibration.folds": 3,
     "calibration.fraction": 0.4,
     "calibration.minimum": 15,
     "autoencoder.architecture": "cvae_large",
@@ -75,6 +77,7 @@ OTHER = {
 }
 # What a key needs beside it to be looked at.
 BESIDE = {
+    "calibration.folds": {"calibration": {"method": "cross", "folds": 2}},
     "score.limit": {"score": {"method": "neighbours"}},
     "threshold.delta": {"threshold": {"method": "conformal-pac", "alpha": 0.3}},
     "threshold.whisker": {"threshold": {"method": "iqr"}},

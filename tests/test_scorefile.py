@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clad.errors import CladError, ConfigError, MissingExtraError
-from clad.pipeline import Scores
-from clad.scorefile import check_ending, columns_of, write_scores
+from clad.data.images import ImageSet
+from clad.detector import Scores
+from clad.errors import CladError, ConfigError, DataError, MissingExtraError
+from clad.scorefile import check_ending, columns_of, read_scores, write_scores
 
 NAMES = ["a.png", 'sub/comma, "quoted".png', "two\nlines.png", "größe.png"]
 SCORES = Scores(
@@ -23,7 +24,11 @@ SCORES = Scores(
     cluster=np.array([2, 1, 0, 2]),
     confidence=np.array([0.9, 0.8, 0.7, 1 / 3]),
 )
-COLUMNS = ["path", "score", "p_value", "anomaly", "cluster", "confidence"]
+IMAGES = ImageSet.of(np.full((4, 1, 4, 6), 51, np.uint8), NAMES)
+COLUMNS = [
+    *("path", "score", "p_value", "anomaly", "cluster", "confidence"),
+    *("brightness", "width", "height", "mode"),
+]
 
 
 def read(path: Path) -> list[dict]:
@@ -32,7 +37,7 @@ def read(path: Path) -> list[dict]:
         return parquet.read_table(path).to_pylist()
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in path.read_text().splitlines()]
-    kinds = (str, float, float, int, int, float)
+    kinds = (str, float, float, int, int, float, float, int, int, str)
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [{k: kind(row[k]) for k, kind in zip(row, kinds, strict=True)} for row in rows]
@@ -41,13 +46,15 @@ def read(path: Path) -> list[dict]:
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
 def test_what_is_written_comes_back_to_the_bit(tmp_path, ending):
     path = tmp_path / f"scores{ending}"
-    columns = columns_of(NAMES, SCORES)
+    columns = columns_of(IMAGES, SCORES)
     assert list(columns) == COLUMNS
     write_scores(path, columns)
     rows = read(path)
     assert list(rows[0]) == COLUMNS
     for name, expected in columns.items():
         assert [row[name] for row in rows] == expected
+    assert read_scores(path) == columns
+    assert (columns["brightness"][0], columns["width"][0], columns["mode"][0]) == (0.2, 6, "L")
     assert os.listdir(tmp_path) == [path.name], "no temporary file is left"  # noqa: PTH208
 
 
@@ -106,3 +113,31 @@ def test_an_old_file_survives_a_failed_write(tmp_path, monkeypatch):
         write_scores(path, {"path": ["new"]})
     assert path.read_text() == "path\nold\n"
     assert [each.name for each in tmp_path.iterdir()] == ["s.csv"]
+
+
+def test_names_that_look_like_numbers_stay_names(tmp_path):
+    write_scores(tmp_path / "s.csv", {"path": ["0017"], "score": [1.0], "label": ["3"]})
+    assert read_scores(tmp_path / "s.csv") == {"path": ["0017"], "score": [1.0], "label": ["3"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "said"),
+    [
+        ("s.txt", "", ConfigError, "choose one"),
+        ("absent.csv", None, DataError, "cannot be read"),
+        ("s.csv", "", DataError, "holds no scores"),
+        ("s.csv", "path,score\n", DataError, "holds no scores"),
+        ("s.csv", "path,score\na,1\nb\n", DataError, "row 2 is broken or short"),
+        ("s.csv", "path,score\na,1,9\n", DataError, "row 1 is broken or short"),
+        ("s.jsonl", '{"path": "a", "score": 1}\n{"path": "b"', DataError, "not a file of scores"),
+        ("s.jsonl", '{"path": "a", "score": 1}\n[2]\n', DataError, "row 2 is broken"),
+        ("s.parquet", "PAR1", DataError, "not a file of scores"),
+    ],
+)
+def test_what_is_no_score_file(tmp_path, name, content, error, said):
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(error, match=said) as caught:
+        read_scores(path)
+    assert name in str(caught.value)

@@ -23,6 +23,7 @@ from clad.threshold import (
     Mondrian,
     PeaksOverThreshold,
     Quantile,
+    SyntheticF1,
 )
 from clad.threshold.mondrian import pool
 
@@ -302,6 +303,60 @@ def test_ties_that_leave_no_spread_are_named():
 
 # --- the contract of all -----------------------------------------------------------------------
 
+# --- best F1 against synthesised anomalies -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("normal", "made", "expected"),
+    [
+        ([1, 2, 3, 4], [5, 6], 4.5),  # apart: between them
+        ([1, 2, 3, 6], [4, 5, 6], 3.5),  # 3 hits, 1 alarm: 6/7; above 4: 2/3; above 5: 1/2
+        ([1, 2, 3, 4], [4, 4], 3.5),  # tied scores fall together: 2 hits, 1 alarm
+        ([1, 2, 3], [0, 4], 3.5),  # 1 hit: 2/3; everything: 4/7
+        ([5, 6], [1, 1, 2, 2, 7], 0.5),  # everything: 10/12; above 6: 1/3; half of 1 below
+        ([1, 2, 3, 4], [3.5, 4.5], 3.25),  # both: 4/5; only 4.5: 2/3
+        ([1, 2, 3, 3, 4, 5], [4, 6], 5.5),  # 2/3 above 5, and 4/6 above 3.5: the higher
+    ],
+)
+def test_best_f1_by_hand(normal, made, expected):
+    rule = SyntheticF1().fit(normal, synthetic=made)
+    assert rule.threshold_ == expected
+    assert rule.guarantee().promised is None
+    assert f"best F1 against {len(made)} synthesised anomalies" in rule.guarantee().text
+
+
+few = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=12)
+
+
+@given(few, few)
+def test_no_threshold_has_a_better_f1(normal, made):
+    if len(set(normal)) == 1 < len(normal):
+        return
+
+    def f1_above(t):
+        hits, alarms = sum(s > t for s in made), sum(s > t for s in normal)
+        return 2 * hits / (hits + alarms + len(made))
+
+    best = max(f1_above(t) for t in np.arange(-6, 6, 0.5))
+    assert f1_above(SyntheticF1().fit(normal, synthetic=made).threshold_) == best
+
+
+def test_neighbouring_floats_are_told_apart():
+    low = 1.0
+    high = np.nextafter(low, 2)
+    rule = SyntheticF1().fit([0.0, low], synthetic=[high])
+    assert rule.predict([low, high]).tolist() == [0, 1]
+
+
+def test_without_synthesised_anomalies_there_is_no_f1():
+    with pytest.raises(DataError, match="synthetic-f1 rule needs scores of synthesised anomalies"):
+        SyntheticF1().fit(one_to(100))
+    with pytest.raises(DataError, match="needs scores of synthesised anomalies"):
+        SyntheticF1().fit(one_to(100), synthetic=[])
+    with pytest.raises(DataError, match=r"synthetic scores\[1\] is nan"):
+        SyntheticF1().fit(one_to(100), synthetic=[1.0, float("nan")])
+
+
 EVERY = [threshold.make(name, value=0.5) for name in threshold.RULES]
 named = pytest.mark.parametrize("rule", EVERY, ids=list(threshold.RULES))
 
@@ -317,7 +372,8 @@ def test_parameters_are_keyword_only_and_kept(rule):
 def test_contract(rule):
     rng = np.random.default_rng(0)
     scores, clusters = rng.normal(size=300), rng.integers(0, 3, 300)
-    assert rule.fit(scores, clusters, train_counts=[100, 90, 110]) is rule
+    made = rng.normal(2, 1, 30)
+    assert rule.fit(scores, clusters, train_counts=[100, 90, 110], synthetic=made) is rule
     assert isinstance(rule.threshold_, float)
     assert rule.scores_.tolist() == sorted(scores)
     new, where = rng.normal(size=40), rng.integers(0, 4, 40)
@@ -337,12 +393,12 @@ def test_contract(rule):
 def test_bad_calibration(rule):
     zeros = np.zeros(200, int)
     with pytest.raises(DataError, match=r"calibration scores\[3\] is nan: 1 of 200"):
-        rule.fit(np.where(np.arange(200) == 3, np.nan, 1.0), zeros)
+        rule.fit(np.where(np.arange(200) == 3, np.nan, 1.0), zeros, synthetic=[1.0])
     with pytest.raises(DataError, match="no calibration scores"):
-        rule.fit([], [])
+        rule.fit([], [], synthetic=[1.0])
     if not isinstance(rule, Manual):
         with pytest.raises(DataError, match=r"no variation: all 200 calibration scores are 0.5"):
-            rule.fit(np.full(200, 0.5), zeros)
+            rule.fit(np.full(200, 0.5), zeros, synthetic=[1.0])
 
 
 @pytest.mark.parametrize("name", list(threshold.RULES))

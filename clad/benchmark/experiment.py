@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from clad import metrics
 from clad.artifact import CheckpointFolder
+from clad.calibration import trade_off
 from clad.config import Config
 from clad.data.images import ImageSet
 from clad.data.splits import Task
-from clad.pipeline import CLAD, Scores
+from clad.detector import Scores
+from clad.pipeline import CLAD
 from clad.provenance import commit, versions
 
 
@@ -47,6 +49,10 @@ def evaluate(
         "auroc_by_class": metrics.per_class_auroc(
             scores.score, answers.test_anomalous, [answers.classes[i] for i in answers.test_labels]
         ),
+        "trade_off": [
+            asdict(cost)
+            for cost in trade_off(detector.calibration_, scores.score, answers.test_anomalous)
+        ],
         "threshold": detector.threshold_,
         "alpha": config.threshold.alpha,
         "guarantee": guarantee.text,

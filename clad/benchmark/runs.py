@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from clad import review
 from clad.artifact import (
     CheckpointFolder,
     locked,
@@ -97,11 +98,17 @@ def _write(
 ) -> None:
     """Everything a run leaves; metrics.json last, since it says that the rest is there."""
     result.detector.save(folder / "model", {key: metrics[key] for key in MODEL_FACTS})
-    columns = columns_of(result.test.names, result.scores)
+    review.keep(folder / "model", review.of_fitted(result.detector))
+    columns = columns_of(result.test, result.scores)
     columns["label"] = [answers.classes[i] for i in answers.test_labels]
     columns["truth"] = answers.test_anomalous.astype(int).tolist()
     write_scores(folder / "scores.csv", columns)
+    write_scores(folder / "thresholds.csv", _columns(metrics["trade_off"]))
     write_atomic(folder / "config.yaml", config.to_yaml().encode())
     title = "{dataset} {scenario}, {preset} preset".format(**metrics)
     draw(folder, result.detector, result.test, result.scores, answers.test_anomalous, title)
     write_json(folder / "metrics.json", metrics)
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}

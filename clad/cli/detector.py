@@ -43,7 +43,7 @@ def fit(
     as_json: bool,
 ) -> None:
     """Learn from normal IMAGES: a folder, a zip, a .npy or a text file of paths."""
-    from clad import artifact, config
+    from clad import artifact, config, review
     from clad.data.inputs import as_image_set
     from clad.pipeline import CLAD
     from clad.provenance import commit, fingerprint, log_file, versions
@@ -74,6 +74,7 @@ def fit(
                 "commit": commit(),
             }
             detector.save(model, facts)
+            review.keep(model, review.of_fitted(detector))
             checkpoints.clear()
     if as_json:
         click.echo(json.dumps({"model": str(model), **_describe(detector), **facts}))
@@ -125,7 +126,7 @@ def score(
             first_frame=first_frame,
         )
         scores = detector.score_images(found)
-        write_scores(out, columns_of(found.names, scores))
+        write_scores(out, columns_of(found, scores))
         skipped = out.with_suffix(".skipped" + out.suffix)
         skipped.unlink(missing_ok=True)  # an earlier answer's
         if bad:

@@ -12,7 +12,10 @@ import click
 from clad import __version__
 from clad.cli.data import data
 from clad.cli.detector import fit, info, score
+from clad.cli.monitor import monitor
+from clad.cli.review import review
 from clad.cli.run import run
+from clad.cli.threshold import threshold
 from clad.errors import CladError
 
 log = logging.getLogger("clad")
@@ -46,5 +49,5 @@ def main() -> None:
     """Tell anomalous images from normal ones: no labels, and normal may be many things at once."""
 
 
-for command in (run, fit, score, info, data):
+for command in (run, fit, score, info, threshold, review, monitor, data):
     main.add_command(command)

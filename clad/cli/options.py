@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from clad.calibration import Cost
     from clad.config import Config
     from clad.data.folder import BadFile
 
@@ -96,6 +97,24 @@ def print_table(head: list[str], rows: list[list[str]]) -> None:
     for row in [head, *rows]:
         first, *rest = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join([row[0].ljust(len(first)), *rest]))
+
+
+def print_costs(costs: list[Cost]) -> None:
+    """What other false-alarm rates would cost: counts on labelled images, and their shares."""
+
+    def share(part: int, whole: int) -> str:
+        return f"{part} ({100 * part / whole:.1f}%)"
+
+    rows = [
+        [
+            f"{100 * c.alpha:g}%",
+            f"{c.threshold:.6g}",
+            share(c.false_alarms, c.normals),
+            share(c.missed, c.anomalies),
+        ]
+        for c in costs
+    ]
+    print_table(["promised", "threshold", "false alarms", "missed anomalies"], rows)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from clad.cli.options import (
     config_options,
     data_root_option,
     output_options,
+    print_costs,
     print_table,
     reporting,
 )
@@ -107,6 +108,8 @@ def _run_config(
 
 
 def _print_results(results: list[dict[str, Any]]) -> None:
+    from clad.calibration import Cost
+
     rows = []
     for each in results:
         rows.append(
@@ -119,6 +122,9 @@ def _print_results(results: list[dict[str, Any]]) -> None:
     head = ["scenario", "AUROC", "false alarms", "detected"]
     head += [f"{stage} s" for stage in results[0]["seconds"]]
     print_table(head, rows)
+    if len(results) == 1:
+        click.echo("\nwhat other thresholds would cost on the test images:")
+        print_costs([Cost(**row) for row in results[0]["trade_off"]])
     for each in results:
         click.echo(f"threshold: {each['guarantee']}")
         click.echo(f"written to {each['out']}")

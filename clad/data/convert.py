@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clad.data.images import ImageSet
+from clad.data.images import ImageSet, Origins
 from clad.errors import DataError
 from clad.runtime import track
 
@@ -164,7 +164,7 @@ def conform(images: ImageSet, size: tuple[int, int], channels: int) -> ImageSet:
         batch = to_channels(images.read(slice(start, start + _CHUNK)), channels)
         for i, image in enumerate(batch, start):
             out[i] = resize(image, size)
-    return ImageSet.of(out, images.names, images.groups)
+    return ImageSet.of(out, images.names, images.groups, Origins(images.sizes, images.modes))
 
 
 def check_variation(images: ImageSet) -> None:

@@ -32,6 +32,13 @@ class Header(NamedTuple):
     grey: bool
 
 
+class DecodedImage(NamedTuple):
+    """An upright uint8 (1 or 3, H, W), and Pillow's mode of the file that held it."""
+
+    pixels: NDArray[np.uint8]
+    mode: str
+
+
 @contextmanager
 def strict_pillow() -> Iterator[None]:
     """Pillow's decompression-bomb warning is an error, its remarks on odd metadata are dropped.
@@ -57,10 +64,10 @@ def read_header(stream: BinaryIO, *, first_frame: bool = False) -> Header:
         return Header((height, width), image.mode in _GREY_MODES)
 
 
-def decode(stream: BinaryIO, *, first_frame: bool = False) -> NDArray[np.uint8]:
-    """An upright uint8 (1 or 3, H, W). Raises DataError with the reason alone, not the file."""
+def decode(stream: BinaryIO, *, first_frame: bool = False) -> DecodedImage:
+    """One image. Raises DataError with the reason alone, not the file."""
     with _reasons(), _opened(stream, first_frame) as image:
-        return pixels(image)
+        return DecodedImage(pixels(image), image.mode)
 
 
 def pixels(image: Image.Image) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clad.data.convert import MIN_SIDE, common_size, fit_to
 from clad.data.decode import EXTENSIONS, decode, read_header, strict_pillow
-from clad.data.images import ImageSet
+from clad.data.images import ImageSet, Origins
 from clad.data.threads import in_threads
 from clad.data.tree import Tree
 from clad.errors import DataError
@@ -168,10 +168,13 @@ def _read(
 
         shape = (channels, *size)
         array: NDArray[np.uint8] = np.zeros((total, *shape), np.uint8)
+        origins = Origins(np.zeros((total, 2), np.int64), [""] * total)
 
         def fill(stream: BinaryIO, i: int) -> None:
             # Fitted at once, so that memory holds the result and a few originals, never all.
-            array[i] = fit_to(decode(stream, first_frame=first_frame), shape[1:], shape[0])
+            decoded, origins.modes[i] = decode(stream, first_frame=first_frame)
+            origins.sizes[i] = decoded.shape[1:]
+            array[i] = fit_to(decoded, shape[1:], shape[0])
 
         good = survivors(fill, "read")
 
@@ -182,5 +185,5 @@ def _read(
             f"{len(faults)} of {total} images cannot be used: {listed}; mend or remove them"
             + (", or skip them with --on-bad skip" if good else "")
         )
-    images = ImageSet.of(array, [entry.name for entry in entries])
+    images = ImageSet.of(array, [entry.name for entry in entries], origins=origins)
     return images.take(np.array(good)) if faults else images, faults

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clad.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Origins:
+    """What M images were as files: ``sizes`` int64 (M, 2), height and width, upright; ``modes``
+    M texts, Pillow's ("L", "RGB", "I;16", ...)."""
+
+    sizes: NDArray[np.int64]
+    modes: list[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,12 +27,14 @@ class ImageSet:
     ``array``: uint8 (M, C, H, W), ndarray or memmap. ``index``: int64 (N,), the rows of ``array``
     in this set, in order. ``names``: M names, a path or a row number each.
     ``groups``: int64 (M,) or None; images of one group stay on one side of every split.
+    ``origins``: of M files, or None where the array is what the images always were.
     """
 
     array: NDArray[np.uint8]
     index: NDArray[np.int64]
     all_names: Sequence[str]
     all_groups: NDArray[np.int64] | None = None
+    all_origins: Origins | None = None
 
     @classmethod
     def of(
@@ -31,6 +42,7 @@ class ImageSet:
         array: NDArray[np.uint8],
         names: Sequence[str] | None = None,
         groups: NDArray[np.int64] | None = None,
+        origins: Origins | None = None,
     ) -> ImageSet:
         """Wrap a whole uint8 (N, C, H, W) array; names default to row numbers."""
         if array.dtype != np.uint8 or array.ndim != 4:
@@ -42,7 +54,7 @@ class ImageSet:
         for what, got in (("names", len(names)), ("groups", n if groups is None else len(groups))):
             if got != n:
                 raise DataError(f"{got} {what} for {n} images")
-        return cls(array, np.arange(n, dtype=np.int64), names, groups)
+        return cls(array, np.arange(n, dtype=np.int64), names, groups, origins)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -63,9 +75,29 @@ class ImageSet:
         """(N,) group numbers, or None where every image stands alone."""
         return None if self.all_groups is None else self.all_groups[self.index]
 
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """int64 (N, 2): height and width of each image before it was brought to ``shape``."""
+        if self.all_origins is None:
+            return np.tile(np.array(self.shape[1:], np.int64), (len(self), 1))
+        return self.all_origins.sizes[self.index]
+
+    @property
+    def modes(self) -> list[str]:
+        """N of Pillow's modes: what each file held, or "L" and "RGB" by the channels."""
+        if self.all_origins is None:
+            return ["L" if self.shape[0] == 1 else "RGB"] * len(self)
+        return [self.all_origins.modes[i] for i in self.index]
+
+    @property
+    def brightness(self) -> NDArray[np.float64]:
+        """float64 (N,) in [0, 1]: the mean over an image's pixels, read when asked for."""
+        means = [batch.mean(axis=(1, 2, 3)) / 255 for batch in self.batches(4096)]
+        return np.concatenate(means) if means else np.empty(0)
+
     def take(self, positions: NDArray[np.integer] | NDArray[np.bool_]) -> ImageSet:
         """The images at these positions (integers, or a boolean mask of length N), uncopied."""
-        return ImageSet(self.array, self.index[positions], self.all_names, self.all_groups)
+        return replace(self, index=self.index[positions])
 
     def read(self, positions: NDArray[np.integer] | slice = slice(None)) -> NDArray[np.uint8]:
         """Copy out uint8 (B, C, H, W); with no argument the whole set."""

@@ -83,12 +83,7 @@ def fit_calibration_split(
     if not 0 < fraction < 1:
         raise DataError(f"fraction={fraction} must lie between 0 and 1")
     n = len(images)
-    duplicates = duplicate_groups(images)
-    repeated = n - len(np.unique(duplicates))
-    if repeated:
-        log.info("%d of %d images repeat another exactly; kept on one side", repeated, n)
-    own = images.groups
-    groups = duplicates if own is None else merge_groups(own, duplicates)
+    groups = _kept_together(images)
     sizes = np.bincount(groups, minlength=1)
     half = n // 2
     wanted = min(max(round(fraction * n), minimum, 1), half)
@@ -107,3 +102,36 @@ def fit_calibration_split(
         )
     calibration = chosen[groups]
     return images.take(~calibration), images.take(calibration)
+
+
+def calibration_folds(images: ImageSet, folds: int, seed: int) -> list[NDArray[np.bool_]]:
+    """For each fold bool (N,): the images in it. Every image is in one; groups stay whole.
+
+    Folds are as even as the groups allow. Raises DataError where there are fewer groups than folds.
+    """
+    from sklearn.model_selection import GroupKFold
+
+    _, groups = np.unique(_kept_together(images), return_inverse=True)
+    found = groups.max(initial=-1) + 1
+    if found < folds:
+        raise DataError(
+            f"{len(images)} images in {found} groups cannot fill calibration.folds={folds}; "
+            "give more images or fewer folds"
+        )
+    shuffled = np.random.default_rng(seed).permutation(found)[groups]
+    masks = []
+    for _, held_out in GroupKFold(folds).split(shuffled, groups=shuffled):
+        mask = np.zeros(len(images), bool)
+        mask[held_out] = True
+        masks.append(mask)
+    return masks
+
+
+def _kept_together(images: ImageSet) -> NDArray[np.int64]:
+    """(N,) group numbers: the images' own groups, and exact duplicates; those found are logged."""
+    duplicates = duplicate_groups(images)
+    repeated = len(images) - len(np.unique(duplicates))
+    if repeated:
+        log.info("%d of %d images repeat another exactly; kept on one side", repeated, len(images))
+    own = images.groups
+    return duplicates if own is None else merge_groups(own, duplicates)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clad.data.images import ImageSet
-from clad.pipeline import CLAD, Scores
+from clad.detector import Scores
+from clad.pipeline import CLAD
 from clad.report import plots
 from clad.runtime import log
 
@@ -36,9 +37,9 @@ def draw(
     fitted = detector.fit_images_.take(chosen)
     clusters = detector.clusters_[chosen]
     latents = detector.latents(fitted)
-    distances = np.linalg.norm(latents - detector.centers_[clusters], axis=1)
+    distances = np.linalg.norm(latents - detector.model_.centers[clusters], axis=1)
     embedding = plots.embed(latents, seed % 2**32)
-    calibration, threshold = detector.calibration_scores_, detector.threshold_
+    calibration, threshold = detector.calibration_.scores, detector.threshold_
     images, test_images = fitted.read(), test.read(np.argsort(-scores.score, kind="stable")[:40])
     top = np.argsort(-scores.score, kind="stable")[:40]
 

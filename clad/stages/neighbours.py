@@ -31,25 +31,36 @@ class Neighbours:
     def fit(self, network: FeatureModel, images: ImageSet, runtime: Runtime) -> Neighbours:
         """Keep the features of at most ``limit`` images, drawn at random.
 
-        Sets ``features_`` float32 (R, M, F) and ``scales_`` float64 (2,), the two standard
-        deviations, of distances that leave each image itself out.
+        Sets ``features_`` float32 (R, M, F), ``kept_`` bool (N,), the images they are of, and
+        ``scales_`` float64 (2,), the two standard deviations, of distances that leave each image
+        itself out.
         """
         n = len(images)
-        chosen = np.arange(n)
+        self.kept_ = np.ones(n, bool)
         if n > self.limit:
             rng = np.random.default_rng(self.seed)
-            chosen = np.sort(rng.choice(n, self.limit, replace=False))
-        self.features_, logits = self._respond(network, images.take(chosen), runtime)
-        parts = np.stack([self._distances(self.features_, skip_self=True), -logits])
+            self.kept_[:] = False
+            self.kept_[rng.choice(n, self.limit, replace=False)] = True
+        self.features_, logits = self._respond(network, images.take(self.kept_), runtime)
+        every = np.ones(len(logits), bool)
+        parts = np.stack([self._distances(self.features_, every), -logits])
         self.scales_ = np.maximum(parts.std(axis=1), 1e-12)
         return self
 
     def score(
-        self, network: FeatureModel, images: ImageSet, runtime: Runtime
+        self,
+        network: FeatureModel,
+        images: ImageSet,
+        runtime: Runtime,
+        own: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.float64]:
-        """Anomaly scores float64 (N,), higher = more anomalous."""
+        """Anomaly scores float64 (N,), higher = more anomalous.
+
+        ``own``: bool (N,), the images whose own features are among those kept; theirs do not count.
+        """
         features, logits = self._respond(network, images, runtime)
-        parts = np.stack([self._distances(features), -logits])
+        own = np.zeros(len(logits), bool) if own is None else own
+        parts = np.stack([self._distances(features, own), -logits])
         scores: NDArray[np.float64] = (parts / self.scales_[:, None]).sum(axis=0)
         return scores
 
@@ -74,14 +85,15 @@ class Neighbours:
         return np.stack([np.concatenate(f) for f in features]), np.concatenate(largest)
 
     def _distances(
-        self, features: NDArray[np.float32], *, skip_self: bool = False
+        self, features: NDArray[np.float32], own: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
-        """Mean over turns of the distance to the nearest normal features, float64 (N,)."""
+        """Mean over turns of the distance to the nearest other normal features, float64 (N,)."""
         import faiss
 
-        rank = 1 if skip_self else 0
-        distances = [
-            np.sqrt(np.maximum(faiss.knn(new, old, rank + 1)[0][:, rank], 0.0), dtype=np.float64)
-            for new, old in zip(features, self.features_, strict=True)
-        ]
+        found = 1 + own.any()  # an image's own features are the nearest there are
+        distances = []
+        for new, old in zip(features, self.features_, strict=True):
+            nearest = faiss.knn(new, old, int(found))[0]
+            squared = np.where(own, nearest[:, -1], nearest[:, 0])
+            distances.append(np.sqrt(np.maximum(squared, 0.0), dtype=np.float64))
         return np.mean(distances, axis=0)

@@ -11,6 +11,7 @@ from clad.threshold.conformal import Conformal, ConformalPAC
 from clad.threshold.mondrian import Mondrian
 from clad.threshold.plain import IQR, KDE, MAD, Gaussian, Manual, PeaksOverThreshold, Quantile
 from clad.threshold.rule import Guarantee, Rule
+from clad.threshold.synthetic import SyntheticF1
 
 __all__ = [
     "IQR",
@@ -27,6 +28,7 @@ __all__ = [
     "PeaksOverThreshold",
     "Quantile",
     "Rule",
+    "SyntheticF1",
     "make",
 ]
 
@@ -41,6 +43,7 @@ RULES: dict[str, type[Rule]] = {
     "mad": MAD,
     "iqr": IQR,
     "kde": KDE,
+    "synthetic-f1": SyntheticF1,
     "manual": Manual,
 }
 
@@ -54,8 +57,8 @@ def make(method: str, **params: Any) -> Rule:
     """
     if method not in RULES:
         raise ConfigError(f"method={method!r} should be one of {', '.join(RULES)}")
-    known = {name: set(inspect.signature(rule.__init__).parameters) for name, rule in RULES.items()}
-    everything = set().union(*known.values()) - {"self"}
+    known = {name: set(inspect.signature(rule).parameters) for name, rule in RULES.items()}
+    everything = set().union(*known.values())
     for name in params:
         if name not in everything:
             raise ConfigError(f"{name}= is no rule's: known are {', '.join(sorted(everything))}")

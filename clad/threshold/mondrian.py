@@ -42,7 +42,9 @@ class Mondrian(Rule):
         self,
         scores: ArrayLike,
         clusters: ArrayLike | None = None,
+        *,
         train_counts: ArrayLike | None = None,
+        synthetic: ArrayLike | None = None,
     ) -> Mondrian:
         """Learn from calibration scores (n,) and their predicted clusters (n,).
 

@@ -52,9 +52,14 @@ class Rule(ABC):
         self: R,
         scores: ArrayLike,
         clusters: ArrayLike | None = None,
+        *,
         train_counts: ArrayLike | None = None,
+        synthetic: ArrayLike | None = None,
     ) -> R:
-        """Learn from calibration scores (n,); clusters and training counts are for Mondrian.
+        """Learn from calibration scores (n,).
+
+        ``clusters`` (n,) and ``train_counts`` (K,) are for Mondrian, ``synthetic`` (M,), scores of
+        anomalies made from the calibration images, for SyntheticF1.
 
         DataError: no scores, NaN or infinity, all scores equal, or too few of them for the rule.
         """

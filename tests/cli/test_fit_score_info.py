@@ -48,7 +48,9 @@ def scores_of(path):
 
 
 def weights(folder):
-    return sorted(path.name for path in Path(folder).glob("*.safetensors"))
+    """Its files, named by their content, but for the thumbnails that only the command keeps."""
+    names = (path.name for path in Path(folder).glob("*.safetensors"))
+    return sorted(name for name in names if not name.startswith("review"))
 
 
 # -- fit ------------------------------------------------------------------------------------------

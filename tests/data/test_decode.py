@@ -5,8 +5,12 @@ import pytest
 from PIL import Image
 
 from clad.data import decode as module
-from clad.data.decode import decode, read_header, strict_pillow
+from clad.data.decode import read_header, strict_pillow
 from clad.errors import DataError
+
+
+def decode(stream, **options):
+    return module.decode(stream, **options).pixels
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options) -> io.BytesIO:
@@ -142,3 +146,16 @@ def test_wider_than_16_bits_and_floats():
     assert decode(saved(Image.fromarray(np.full((4, 4), 0.2, np.float32)), "TIFF")).max() == 51
     with pytest.raises(DataError, match=r"values from 3\.0 to 3\.0 lie outside 0 to 1"):
         decode(saved(Image.fromarray(np.full((4, 4), 3, np.float32)), "TIFF"))
+
+
+@pytest.mark.parametrize(
+    ("image", "mode"),
+    [
+        (Image.new("L", (4, 4)), "L"),
+        (Image.new("RGBA", (4, 4)), "RGBA"),
+        (Image.new("P", (4, 4)), "P"),
+        (Image.fromarray(np.zeros((4, 4), np.uint16)), "I;16"),
+    ],
+)
+def test_the_files_own_mode_is_kept(image, mode):
+    assert module.decode(saved(image)).mode == mode

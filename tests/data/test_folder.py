@@ -140,3 +140,16 @@ def test_a_damaged_member_of_a_zip_is_a_bad_file(folder, tmp_path):
     assert images.names == ["b.png"]
     assert [b.path for b in bad] == ["a.PNG"]
     assert "damaged inside the zip: Bad CRC-32" in bad[0].reason
+
+
+def test_what_the_files_were_is_kept(tmp_path):
+    Image.new("L", (8, 12), 9).save(tmp_path / "a.png")
+    Image.new("RGB", (10, 100), (1, 2, 3)).save(tmp_path / "b.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # on its side
+    Image.new("L", (20, 30), 9).save(tmp_path / "c.jpg", exif=exif)
+    (tmp_path / "bad.png").write_bytes(b"x")
+    images, _ = read_images(tmp_path, on_bad="skip")
+    assert images.names == ["a.png", "b.png", "c.jpg"]
+    assert images.sizes.tolist() == [[12, 8], [100, 10], [20, 30]]
+    assert images.modes == ["L", "RGB", "L"]

@@ -10,7 +10,7 @@ from clad.data.groups import duplicate_groups, merge_groups
 from clad.data.images import ImageSet
 from clad.data.labelled import Benchmark, Labelled
 from clad.data.scenarios import Scenario, custom
-from clad.data.splits import fit_calibration_split, make_task
+from clad.data.splits import calibration_folds, fit_calibration_split, make_task
 from clad.errors import DataError
 
 CLASSES = tuple("abc")
@@ -45,7 +45,7 @@ def test_what_a_detector_gets_has_no_labels(benchmark):
     for images in (task.train, task.test):
         assert type(images) is ImageSet
         held = {f.name: getattr(images, f.name) for f in dataclasses.fields(images)}
-        assert set(held) == {"array", "index", "all_names", "all_groups"}
+        assert set(held) == {"array", "index", "all_names", "all_groups", "all_origins"}
         assert not any(value is benchmark.train.labels for value in held.values())
 
 
@@ -130,3 +130,33 @@ def test_too_few(make_images, levels, fraction, match):
 def test_labels_must_fit(labels):
     with pytest.raises(DataError, match="labels"):
         Labelled(ImageSet.of(np.zeros((2, 1, 4, 4), np.uint8)), np.array(labels), CLASSES)
+
+
+@given(st.integers(6, 40), st.integers(2, 5), st.integers(0, 9))
+def test_folds_are_even_and_hold_every_image_once(n, folds, seed):
+    array = np.random.default_rng(n).integers(0, 256, (n, 1, 4, 4), dtype=np.uint8)
+    images = ImageSet.of(array)
+    masks = calibration_folds(images, folds, seed)
+    assert len(masks) == folds
+    assert np.stack(masks).sum(axis=0).tolist() == [1] * n
+    sizes = [mask.sum() for mask in masks]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_folds_keep_groups_and_duplicates_whole(rng):
+    array = rng.integers(0, 256, (30, 1, 4, 4), dtype=np.uint8)
+    array[29] = array[0]
+    groups = np.repeat(np.arange(15), 2)
+    masks = calibration_folds(ImageSet.of(array, groups=groups), 3, 0)
+    for mask in masks:
+        assert (mask[::2] == mask[1::2]).all()
+        assert mask[0] == mask[29]
+    other = calibration_folds(ImageSet.of(array, groups=groups), 3, 1)
+    assert any((a != b).any() for a, b in zip(masks, other, strict=True))
+
+
+def test_too_few_groups_for_the_folds(rng):
+    array = rng.integers(0, 256, (9, 1, 4, 4), dtype=np.uint8)
+    images = ImageSet.of(array, groups=np.repeat([0, 1, 2], 3))
+    with pytest.raises(DataError, match=r"9 images in 3 groups .* calibration.folds=4"):
+        calibration_folds(images, 4, 0)

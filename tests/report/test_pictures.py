@@ -55,7 +55,7 @@ def test_plots_get_the_detectors_own_numbers(given, detector, task, scores, tmp_
     truth = task.answers.test_anomalous
     pictures.draw(tmp_path, detector, task.test, scores, truth, "title")
     (_, calibration, test, threshold, anomalous), _ = given["score_histogram"][0]
-    np.testing.assert_array_equal(calibration, detector.calibration_scores_)
+    np.testing.assert_array_equal(calibration, detector.calibration_.scores)
     np.testing.assert_array_equal(test, scores.score)
     np.testing.assert_array_equal(anomalous, truth)
     assert threshold == detector.threshold_
@@ -64,7 +64,7 @@ def test_plots_get_the_detectors_own_numbers(given, detector, task, scores, tmp_
     np.testing.assert_array_equal(images, detector.fit_images_.read())
     np.testing.assert_array_equal(clusters, detector.clusters_)
     latents = detector.latents(detector.fit_images_)
-    own = detector.centers_[detector.clusters_]
+    own = detector.model_.centers[detector.clusters_]
     np.testing.assert_allclose(distances, np.linalg.norm(latents - own, axis=1), rtol=1e-6)
 
     (_, images, highest, wrong), _ = given["most_anomalous"][0]

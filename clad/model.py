@@ -1,0 +1,156 @@
+"""What the four stages learn: networks and clusters that give an image its score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clad import config as configuration
+from clad.artifact import Bundle, load_weights
+from clad.config import Config
+from clad.data.groups import digests
+from clad.data.images import ImageSet
+from clad.errors import ModelError
+from clad.runtime import Runtime, memory_advice
+from clad.stages.autoencoder import ConvolutionalAutoencoder
+from clad.stages.classifier import ResNet18
+from clad.stages.layers import LatentModel, encode
+from clad.stages.neighbours import Neighbours
+from clad.stages.odin import ODIN
+
+KIND = "clad"  # what a model's document says it is
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What the networks say of N images: no threshold, no decision.
+
+    ``score``: float64 (N,), higher = more anomalous. ``cluster``: int64 (N,), predicted.
+    ``confidence``: float64 (N,), ODIN's.
+    """
+
+    score: NDArray[np.float64]
+    cluster: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """The trained stages for images of ``shape`` (C, H, W).
+
+    ``centers``: float32 (K, D), of the clusters in latent space. ``seen``: uint8 (n_fit, 16),
+    digests of the images fitted on.
+    """
+
+    config: Config
+    shape: tuple[int, int, int]
+    rotations: int
+    autoencoder: LatentModel
+    centers: NDArray[np.float32]
+    classifier: ResNet18
+    neighbours: Neighbours | None
+    seen: NDArray[np.uint8]
+
+    def measure(self, images: ImageSet, runtime: Runtime, *, fitted: bool = False) -> Measured:
+        """Score images; ``fitted``: they are those fitted on, each no neighbour of its own."""
+        with memory_advice("scoring: out of memory; give fewer images at a time"):
+            odin = ODIN(**dict(self.config.odin)).score(self.classifier, images, runtime)
+            score = odin.scores
+            if self.neighbours is not None:
+                own = self.neighbours.kept_ if fitted else None
+                score = self.neighbours.score(self.classifier, images, runtime, own)
+        return Measured(score, odin.classes // self.rotations, odin.confidence)
+
+    def latents(self, images: ImageSet, runtime: Runtime) -> NDArray[np.float32]:
+        """Stage 1 and 2's latents float32 (N, D)."""
+        return encode(self.autoencoder, images, runtime)
+
+    def has_seen(self, images: ImageSet) -> NDArray[np.bool_]:
+        """bool (N,): which images it was fitted on, by every pixel."""
+        known = {row.tobytes() for row in self.seen}
+        return np.array([row.tobytes() in known for row in digests(images)], dtype=bool)
+
+    # -- on disk --------------------------------------------------------------------------------
+
+    def bundle(self) -> Bundle:
+        """As arrays and JSON."""
+        arrays: dict[str, dict[str, NDArray[Any]]] = {
+            "autoencoder": {**_weights(self.autoencoder, "network."), "centers": self.centers},
+            "classifier": _weights(self.classifier),
+            "seen": {"digests": self.seen},
+        }
+        if self.neighbours is not None:
+            arrays["neighbours"] = {
+                "features": self.neighbours.features_,
+                "scales": self.neighbours.scales_,
+            }
+        document = {
+            "kind": KIND,
+            "config": self.config.model_dump(mode="json"),
+            "shape": list(self.shape),
+            "clusters": len(self.centers),
+            "rotations": self.rotations,
+        }
+        return Bundle(arrays, document)
+
+    @classmethod
+    def of(cls, bundle: Bundle, source: str | Path, runtime: Runtime) -> Model:
+        """The model in a bundle, on the runtime's device; ``source`` is for errors.
+
+        Raises ModelError where it is none, or a weight is missing or of another shape.
+        """
+        arrays, document = bundle.arrays, bundle.document
+        if document.get("kind") != KIND:
+            raise ModelError(
+                f"{source}: not a trained model (a checkpoint, perhaps); see 'clad fit'"
+            )
+        config = configuration.build(document["config"], f"{source}/manifest.json")
+        channels, height, width = document["shape"]
+        rotations = document["rotations"]
+        stage1, stage3 = config.autoencoder, config.classifier
+
+        weights = dict(arrays["autoencoder"])
+        centers = weights.pop("centers")
+        autoencoder = ConvolutionalAutoencoder(
+            stage1.architecture, (channels, height, width), stage1.latent_dim
+        )
+        plain = {name.removeprefix("network."): value for name, value in weights.items()}
+        load_weights(autoencoder, plain, f"{source}: autoencoder")
+        classifier = ResNet18(
+            channels, document["clusters"] * rotations, width=stage3.width, stem=stage3.stem
+        )
+        load_weights(classifier, arrays["classifier"], f"{source}: classifier")
+        for network in (autoencoder, classifier):
+            runtime.place(network).eval()
+
+        neighbours = None
+        if config.score.method == "neighbours":
+            neighbours = make_neighbours(config, rotations, runtime)
+            neighbours.features_ = arrays["neighbours"]["features"]
+            neighbours.scales_ = arrays["neighbours"]["scales"]
+        return cls(
+            config=config,
+            shape=(channels, height, width),
+            rotations=rotations,
+            autoencoder=autoencoder,
+            centers=centers,
+            classifier=classifier,
+            neighbours=neighbours,
+            seen=arrays["seen"]["digests"],
+        )
+
+
+def make_neighbours(config: Config, rotations: int, runtime: Runtime) -> Neighbours:
+    """The neighbour score as configured, not yet fitted."""
+    return Neighbours(
+        rotations=rotations, limit=config.score.limit, seed=runtime.seed_for("neighbours")
+    )
+
+
+def _weights(network: torch.nn.Module, prefix: str = "") -> dict[str, NDArray[Any]]:
+    return {k: v.detach().cpu().numpy() for k, v in network.state_dict(prefix=prefix).items()}
