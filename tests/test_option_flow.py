@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clad import pipeline, threshold
+from clad import model, pipeline, threshold
 from clad.config import Config, build, merge
 from clad.runtime import Runtime
 from clad.stages.autoencoder import Autoencoder
@@ -94,10 +94,16 @@ USERS = {
     "autoencoder": (pipeline, "Autoencoder"),
     "dec": (pipeline, "DEC"),
     "classifier": (pipeline, "Classifier"),
-    "odin": (pipeline, "ODIN"),
-    "score": (pipeline, "Neighbours"),
+    "odin": (model, "ODIN"),
+    "score": (model, "Neighbours"),
     "threshold": (pipeline, "make"),
 }
+USERS_OF_KEYS = {
+    "calibration.method": (pipeline, "calibration_folds"),
+    "calibration.folds": (pipeline, "calibration_folds"),
+}
+# It shows in who is called at all.
+CHOICES = {"score.method", "calibration.method"}
 CALLED = {"dec.clusters": "n_clusters"}
 
 
@@ -165,7 +171,7 @@ def test_the_value_reaches_its_user_and_counts(key, images, before, monkeypatch)
     base = merge(BASE, BESIDE.get(key, {}))
     unchanged = before(build(base))
 
-    place, attribute = USERS[section]
+    place, attribute = USERS_OF_KEYS.get(key, USERS[section])
     real, calls = getattr(place, attribute), []
     signature = inspect.signature(real)
 
@@ -182,7 +188,7 @@ def test_the_value_reaches_its_user_and_counts(key, images, before, monkeypatch)
     after = outcome(build(merge(base, nested(key, OTHER[key]))), images)
 
     assert calls
-    if key != "score.method":  # which shows in that its user is called
+    if key not in CHOICES:
         argument = CALLED.get(key, name or section)
         assert [call[argument] for call in calls if argument in call]
         assert all(call[argument] == OTHER[key] for call in calls if argument in call)
@@ -194,7 +200,7 @@ def test_odin_alone_asks_no_neighbours(images, monkeypatch):
     def never(**_):
         raise AssertionError
 
-    monkeypatch.setattr(pipeline, "Neighbours", never)
+    monkeypatch.setattr(model, "Neighbours", never)
     outcome(build(BASE), images)
 
 

@@ -20,7 +20,10 @@ from PIL import Image
 from clad.cli import main
 from clad.stages.classifier import Classifier
 
-COLUMNS = ["path", "score", "p_value", "anomaly", "cluster", "confidence"]
+COLUMNS = [
+    *("path", "score", "p_value", "anomaly", "cluster", "confidence"),
+    *("brightness", "width", "height", "mode"),
+]
 
 
 @pytest.fixture
@@ -160,7 +163,7 @@ def test_every_form_of_the_answer_says_the_same(clad, model, images, detector, m
     assert [{k: str(v) for k, v in line.items()} for line in lines] == rows_of("s.csv")
     answer = detector.score_images(mixed)
     assert [line["path"] for line in lines] == [f"{i:04}.png" for i in range(30)]
-    for column in COLUMNS[1:]:
+    for column in COLUMNS[1:6]:
         assert [line[column] for line in lines] == getattr(answer, column).tolist()
 
 

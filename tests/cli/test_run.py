@@ -66,7 +66,7 @@ def quick(monkeypatch, tmp_path, set_tiny):
 def test_a_run_ends_with_a_table(done):
     result, folder = done
     assert result.exit_code == 0, result.output
-    head, row, threshold, written = result.stdout.splitlines()
+    head, row, _, _, *costs, threshold, written = result.stdout.splitlines()
     assert head.split("  ")[0].strip() == "scenario"
     for column in ("AUROC", "false alarms", "detected", "autoencoder s", "total s"):
         assert column in head
@@ -75,6 +75,10 @@ def test_a_run_ends_with_a_table(done):
     assert len(row) == len(head)
     assert "5% false alarms promised" in threshold
     assert written == f"written to {folder}"
+    costly, cheap = costs[1:][0].split(), costs[-1].split()
+    assert (costly[0], cheap[0]) == ("2%", "50%"), "the rates that 64 calibration images allow"
+    assert int(costly[2]) < int(cheap[2]), "false alarms"
+    assert int(costly[4]) > int(cheap[4]), "missed anomalies"
     assert "autoencoder ..." in result.stderr
 
 
@@ -82,7 +86,8 @@ def test_a_run_leaves_all_its_files(done):
     _, folder = done
     files = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     pictures = {f"{name}.png" for name in PICTURES}
-    assert files == pictures | {"metrics.json", "scores.csv", "config.yaml", "model", "run.log"}
+    tables = {"metrics.json", "scores.csv", "thresholds.csv"}
+    assert files == pictures | tables | {"config.yaml", "model", "run.log"}
     assert {path.suffix for path in (folder / "model").iterdir()} == {".safetensors", ".json"}
     assert "autoencoder" in (folder / "run.log").read_text()
 
@@ -107,7 +112,8 @@ def test_the_scores_give_the_same_figures(done):
     with (folder / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
-        *("path", "score", "p_value", "anomaly", "cluster", "confidence", "label", "truth")
+        *("path", "score", "p_value", "anomaly", "cluster", "confidence"),
+        *("brightness", "width", "height", "mode", "label", "truth"),
     ]
     score = np.array([float(row["score"]) for row in rows])
     truth = np.array([row["truth"] == "1" for row in rows])
