@@ -5,6 +5,7 @@ Nothing here needs torch, an image or a network, so changing a threshold takes n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,8 @@ from clad.config import Config
 from clad.errors import CladError, DataError, ModelError
 from clad.metrics import detection_rate, false_alarm_rate
 from clad.threshold import RULES, Conformal, Guarantee, Rule, make
-from clad.threshold.rule import needed
+from clad.threshold.conformal import interval
+from clad.threshold.rule import needed, percent
 
 Labelled = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]
 
@@ -35,8 +37,10 @@ class Calibration:
     ``scores``: float64 (n,), higher = more anomalous. ``clusters``: int64 (n,), predicted.
     ``train_counts``: int64 (K,), images fitted on in each cluster. ``synthetic``: float64 (m,),
     scores of anomalies made from these images. ``names``, ``modes``: n texts; ``brightness``:
-    float64 (n,) in [0, 1]; ``sizes``: int64 (n, 2), height and width of the files. ``cross``:
-    whether each score comes from a model of a fold without its image.
+    float64 (n,) in [0, 1]; ``sizes``: int64 (n, 2), height and width of the files. ``digests``:
+    uint8 (n, 16), of each image's pixels. ``groups``: how many groups (tracks, sets of duplicates)
+    the images are of; n where each stands alone. ``cross``: whether each score comes from a model
+    of a fold without its image.
     """
 
     scores: NDArray[np.float64]
@@ -45,11 +49,13 @@ class Calibration:
     synthetic: NDArray[np.float64]
     brightness: NDArray[np.float64]
     sizes: NDArray[np.int64]
+    digests: NDArray[np.uint8]
     names: Sequence[str]
     modes: Sequence[str]
+    groups: int
     cross: bool = False
 
-    ROWS = ("scores", "clusters", "synthetic", "brightness", "sizes")
+    ROWS = ("scores", "clusters", "brightness", "sizes", "digests")  # arrays, a row an image
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -61,23 +67,47 @@ class Calibration:
         )
 
     def guarantee(self, rule: Rule) -> Guarantee:
-        """The rule's promise; out-of-fold scores are of other models, so they carry no proof."""
+        """The rule's promise, where scores are of independent images and of the model in use.
+
+        Out-of-fold scores are of other models; images of one group tell little more than one image.
+        Both carry no proof, and the interval of grouped images is that of as many single ones.
+        """
         stated = rule.guarantee()
-        if not self.cross or stated.promised is None:
+        if stated.promised is None:
             return stated
-        text = f"no proof, scores are from models of folds; else: {stated.text}"
-        return Guarantee(text, None, stated.n)
+        if self.cross:
+            text = f"no proof, scores are from models of folds; else: {stated.text}"
+            return Guarantee(text, None, stated.n)
+        if not self.dependent:
+            return stated
+        rank = min(self.groups, math.ceil((self.groups + 1) * (1 - stated.promised)))
+        low, high = interval(self.groups, rank)
+        text = (
+            f"{100 * stated.promised:.4g}% false alarms aimed at: the {stated.n} calibration "
+            f"images are of {self.groups} groups, expect {percent(low)} to {percent(high)}% "
+            f"(90% interval of {self.groups} independent images)"
+        )
+        return Guarantee(text, None, stated.n, low, high)
+
+    @property
+    def dependent(self) -> bool:
+        """Whether the images come in groups; a few duplicates do not matter."""
+        return self.groups < len(self) / 2
 
     def joined(self, other: Calibration) -> Calibration:
-        """Both sets of images, ``other``'s after these."""
-        together = {
-            name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in self.ROWS
+        """These images and ``other``'s after them; those that are here already count once."""
+        known = {row.tobytes() for row in self.digests}
+        other = other.take(np.array([row.tobytes() not in known for row in other.digests], bool))
+        arrays = {
+            name: np.concatenate([getattr(self, name), getattr(other, name)])
+            for name in (*self.ROWS, "synthetic")
         }
         return replace(
             self,
-            **together,
+            **arrays,
             names=[*self.names, *other.names],
             modes=[*self.modes, *other.modes],
+            groups=self.groups + min(other.groups, len(other)),
             cross=self.cross or other.cross,
         )
 
@@ -85,7 +115,7 @@ class Calibration:
         """The rows where ``chosen`` bool (n,) is true; the synthetic scores stay."""
         return replace(
             self,
-            **{k: getattr(self, k)[chosen] for k in self.ROWS if k != "synthetic"},
+            **{name: getattr(self, name)[chosen] for name in self.ROWS},
             names=[name for name, kept in zip(self.names, chosen, strict=True) if kept],
             modes=[mode for mode, kept in zip(self.modes, chosen, strict=True) if kept],
         )
@@ -94,11 +124,14 @@ class Calibration:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Its arrays by name."""
-        return {name: getattr(self, name) for name in (*self.ROWS, "train_counts")}
+        return {name: getattr(self, name) for name in (*self.ROWS, "train_counts", "synthetic")}
 
     def document(self) -> dict[str, Any]:
         """What JSON holds of it."""
-        return {"names": list(self.names), "modes": list(self.modes), "cross": self.cross}
+        return {
+            **{"names": list(self.names), "modes": list(self.modes)},
+            **{"groups": self.groups, "cross": self.cross},
+        }
 
     @classmethod
     def of(cls, bundle: Bundle, source: str | Path) -> Calibration:

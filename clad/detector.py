@@ -15,12 +15,13 @@ from clad.artifact import Bundle, read_bundle, write_bundle
 from clad.calibration import GROUP, Calibration, Trial, try_rules
 from clad.config import Config
 from clad.configurable import Configurable
+from clad.data.groups import digests
 from clad.data.images import ImageSet
 from clad.data.inputs import as_image_set
 from clad.data.synthetic import synthesise
 from clad.errors import DataError, NotFittedError
 from clad.model import Measured, Model
-from clad.runtime import Runtime, log
+from clad.runtime import Runtime
 from clad.threshold import Guarantee, Rule
 
 D = TypeVar("D", bound="Detector")
@@ -105,7 +106,6 @@ class Detector(Configurable):
                 f"{seen.sum()} of {len(images)} calibration images were fitted on ({few}"
                 f"{', ...' if seen.sum() > 5 else ''}); leave them out"
             )
-        warn_of_few_groups(images)
         measured = self.model_.measure(images, self.runtime_)
         counts = self.calibration_.train_counts
         return self._calibration(images, measured.score, measured.cluster, counts)
@@ -148,8 +148,10 @@ class Detector(Configurable):
             synthetic=self._synthetic(self.model_, images) if out_of_fold is None else out_of_fold,
             brightness=images.brightness,
             sizes=images.sizes,
+            digests=digests(images),
             names=images.names,
             modes=images.modes,
+            groups=len(images) if images.groups is None else len(np.unique(images.groups)),
             cross=out_of_fold is not None,
         )
 
@@ -230,17 +232,3 @@ def decided(rule: Rule, measured: Measured) -> Scores:
         cluster=clusters,
         confidence=measured.confidence,
     )
-
-
-def warn_of_few_groups(images: ImageSet) -> None:
-    """Log that the interval is for independent images, where groups make them dependent."""
-    if images.groups is None:
-        return
-    found = len(np.unique(images.groups))
-    if found < len(images) / 2:  # a few duplicates do not matter
-        log.warning(
-            "the %d calibration images come from %d groups: the stated interval is for "
-            "independent images, expect a wider one",
-            len(images),
-            found,
-        )

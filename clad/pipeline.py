@@ -16,7 +16,7 @@ from clad.data.groups import digests
 from clad.data.images import ImageSet
 from clad.data.inputs import as_image_set
 from clad.data.splits import calibration_folds, fit_calibration_split
-from clad.detector import Detector, Scores, decided, warn_of_few_groups
+from clad.detector import Detector, Scores, decided
 from clad.errors import ConfigError, FitError, NotFittedError
 from clad.model import Model, make_neighbours
 from clad.runtime import log, memory_advice
@@ -72,7 +72,6 @@ class CLAD(Detector):
                     images, part.fraction, part.minimum, seed
                 )
             self._check_sizes(config, len(fit_images), len(held_out))
-            warn_of_few_groups(held_out)
         self.fit_positions_ = np.flatnonzero(np.isin(images.index, fit_images.index))
 
         apart = []
@@ -94,6 +93,8 @@ class CLAD(Detector):
                 synthetic = np.concatenate([each for _, each in apart])
             counts = np.bincount(self.clusters_, minlength=self.n_clusters_)
             self._decide(self._calibration(held_out, scores, measured.cluster, counts, synthetic))
+        if self.calibration_.dependent:
+            log.warning("threshold: %s", self.guarantee_.text)
         return self
 
     def _learn(

@@ -20,8 +20,10 @@ def calibration_of(rng, n=N, **changes):
         "synthetic": np.array([5.0]),
         "brightness": rng.uniform(0.3, 0.5, n),
         "sizes": np.tile([480, 640], (n, 1)),
+        "digests": np.zeros((n, 16), np.uint8),
         "names": [str(i) for i in range(n)],
         "modes": ["RGB"] * n,
+        "groups": n,
     }
     return Calibration(**{**columns, **changes})
 

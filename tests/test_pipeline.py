@@ -338,6 +338,8 @@ def test_calibration_images_can_be_added(detector, model, unseen):
     assert loaded.guarantee_.n == len(old) + len(new)
     assert loaded.calibration_.names[len(old) :] == [str(i) for i in range(len(new))]
     assert len(loaded.calibration_.synthetic) == len(detector.calibration_.synthetic) + len(new)
+    loaded.calibrate(unseen, add=True)
+    assert loaded.guarantee_.n == len(old) + len(new), "the same images again add nothing"
 
 
 def test_another_rule_later_is_the_rule_from_the_start(model, normals, tiny, mixed, tmp_path):
@@ -608,11 +610,20 @@ def test_a_config_object_is_taken_as_it_is(tiny):
     assert CLAD(config).get_params()["classifier__width"] == 16
 
 
-def test_calibration_images_of_few_groups_are_said(tiny, normals, caplog):
-    """Frames of one track are not independent; the interval is for images that are."""
+def test_calibration_images_of_few_groups_promise_less(tiny, normals, caplog, tmp_path):
+    """Frames of one track are not independent: 16 tracks say what 16 images say, whatever n is."""
     images = ImageSet.of(normals[:, None], groups=np.arange(len(normals)) // 4)
-    CLAD(tiny).fit(images)
-    assert "calibration images come from" in caplog.text
+    grouped = CLAD(tiny).fit(images)
+    found = grouped.calibration_.groups
+    assert found == len(np.unique(grouped.calibration_images_.groups)) < 20
+    stated = grouped.guarantee_
+    assert stated.promised is None
+    # the highest of G scores: Beta(1, G), whose quantile q is 1 - (1 - q) ** (1 / G)
+    assert stated.high == pytest.approx(1 - 0.05 ** (1 / found))
+    assert f"are of {found} groups, expect" in stated.text
+    assert stated.text in caplog.text
+    grouped.save(tmp_path)
+    assert CLAD.load(tmp_path).guarantee_ == stated
     caplog.clear()
-    CLAD(tiny).fit(normals)
-    assert "calibration images come from" not in caplog.text
+    assert CLAD(tiny).fit(normals).guarantee_.promised == 0.05
+    assert "groups" not in caplog.text
