@@ -85,7 +85,8 @@ def _flags(
         return Check("flags", "skipped: all calibration images lie over the threshold", None)
     law = betabinom(m, n + 1 - k, k)
     p = min(1.0, 2 * min(law.cdf(flagged), law.sf(flagged - 1)))
-    low, high = (int(law.ppf(q)) for q in (level / 2, 1 - level / 2))
+    tail = level / (len(CHECKS) + 1) / 2  # Holm's first limit: outside is drift for certain
+    low, high = (int(law.ppf(q)) for q in (tail, 1 - tail))
     seen = f"{flagged} of {m} over the threshold; {low} to {high} expected"
     return Check("flags", seen, float(p))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from clad.cli.options import output_options, print_table, reporting
+from clad.cli.options import output_options, reporting
 
 
 @click.command()
@@ -51,16 +51,10 @@ def monitor(
         found = {"drifted": drifted, "level": level, "checks": [asdict(each) for each in checks]}
         click.echo(json.dumps(found))
     elif not quiet:
-        rows = [
-            [
-                each.name,
-                "-" if each.p_value is None else f"{each.p_value:.2g}",
-                "DRIFT" if each.drifted else "",
-                each.seen,
-            ]
-            for each in checks
-        ]
-        print_table(["check", "p", "", "seen"], rows)
+        for each in checks:
+            p = "" if each.p_value is None else f"p = {each.p_value:.2g}"
+            verdict = "DRIFT" if each.drifted else ""
+            click.echo(f"{each.name:<10}  {p:<11}  {verdict:<5}  {each.seen}")
         if drifted:
             click.echo(
                 f"{', '.join(drifted)}: not as at calibration (level {level:g}). Look at the "
