@@ -110,6 +110,11 @@ class CLAD(Detector):
             settings = dict(config.dec)
             stage2 = DEC(settings.pop("clusters"), **settings)
             stage2.fit(stage1.network_, images, runtime, checkpoints)
+        if len(stage2.centers_) * rotations == 1:
+            raise FitError(
+                "the images form one cluster, and classifier.rotations = 1 leaves nothing to tell "
+                "apart; set classifier.rotations to 4, or dec.clusters to a number"
+            )
         with self._timed("classifier"):
             stage3 = Classifier(**{**dict(config.classifier), "rotations": rotations})
             stage3.fit(images, stage2.labels_, len(stage2.centers_), runtime, checkpoints)

@@ -407,6 +407,20 @@ def test_cross_calibration_goes_on_where_it_was(tiny, normals, monkeypatch, tmp_
     assert again.threshold_ == whole.threshold_
 
 
+def test_one_kind_of_normal_is_told_by_its_turns(tiny, normals, mixed, monkeypatch):
+    """Good parts that are all alike: no cluster to tell, the quarter turns carry the classifier."""
+    monkeypatch.setattr("clad.stages.graph.RESOLUTIONS", (0.001,))
+    tiny["dec"]["clusters"] = "auto"
+    alone = CLAD(tiny).fit(normals[:150])
+    assert alone.n_clusters_ == 1
+    assert np.isfinite(alone.decision_function(mixed)).all()
+    assert len(np.unique(alone.decision_function(mixed))) == len(mixed)
+    assert set(alone.score_images(mixed).cluster.tolist()) == {0}
+    tiny["classifier"]["rotations"] = 1
+    with pytest.raises(FitError, match=r"one cluster, and classifier\.rotations = 1"):
+        CLAD(tiny).fit(normals[:150])
+
+
 # -- refused --------------------------------------------------------------------------------------
 
 

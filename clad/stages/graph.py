@@ -8,7 +8,6 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from clad.errors import FitError
 from clad.runtime import log
 from clad.stages.kmeans import assign
 
@@ -34,7 +33,7 @@ class GraphClustering:
         """Cluster float32 (N, D); sets ``labels_`` int64 (N,), largest cluster first,
         ``n_clusters_``, ``resolution_`` and ``stability_``.
 
-        Raises FitError where no resolution gives at least two clusters.
+        Where no resolution gives two clusters there is one: normal is one thing.
         """
         from sklearn.metrics import adjusted_rand_score
 
@@ -54,7 +53,7 @@ class GraphClustering:
             if n_clusters >= 2:
                 candidates.append((resolution, stability, runs[0]))
         if not candidates:
-            raise FitError("graph: the latents form one cluster; set dec.clusters to a number")
+            candidates.append((RESOLUTIONS[-1], 1.0, np.zeros(len(X), np.int64)))
         stable = [c for c in candidates if c[1] >= STABLE]
         chosen = stable[-1] if stable else max(candidates, key=lambda c: c[1])
         self.resolution_, self.stability_, labels = chosen
@@ -82,7 +81,7 @@ def _join_small(
     """Labels 0..K-1, largest cluster first; members of small ones go to the nearest centre."""
     sizes = np.bincount(labels)
     order = np.argsort(-sizes, kind="stable")
-    large = order[: max(2, int((sizes >= smallest).sum()))]
+    large = order[: max(min(2, len(sizes)), int((sizes >= smallest).sum()))]
     renamed = np.full(len(sizes), -1)
     renamed[large] = np.arange(len(large))
     joined: NDArray[np.int64] = renamed[labels].astype(np.int64)

@@ -1,9 +1,7 @@
 """The neighbour graph's communities: how many there are, and which points are together."""
 
 import numpy as np
-import pytest
 
-from clad.errors import FitError
 from clad.stages.graph import GraphClustering, centroids, neighbour_graph
 
 
@@ -58,11 +56,12 @@ def test_one_seed_one_answer():
         np.testing.assert_array_equal(labels, runs[0])
 
 
-def test_points_that_are_one_community_ask_for_a_number(monkeypatch):
+def test_points_that_are_one_community_are_one_cluster(monkeypatch):
     monkeypatch.setattr("clad.stages.graph.RESOLUTIONS", (0.001,))
     points = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
-    with pytest.raises(FitError, match=r"one cluster; set dec\.clusters to a number"):
-        GraphClustering(seed=0).fit(points)
+    graph = GraphClustering(seed=0).fit(points)
+    assert graph.n_clusters_ == 1
+    assert graph.labels_.tolist() == [0] * 60
 
 
 def test_centroids_by_hand():
