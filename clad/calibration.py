@@ -75,16 +75,16 @@ class Calibration:
         stated = rule.guarantee()
         if stated.promised is None:
             return stated
-        if self.cross:
-            text = f"no proof, scores are from models of folds; else: {stated.text}"
-            return Guarantee(text, None, stated.n)
-        if not self.dependent:
+        if not (self.cross or self.dependent):
             return stated
+        aim = f"{100 * stated.promised:.4g}% false alarms aimed at"
+        if self.cross:
+            text = f"{aim}, without proof: the {stated.n} calibration scores are of folds' models"
+            return Guarantee(text, None, stated.n)
         rank = min(self.groups, math.ceil((self.groups + 1) * (1 - stated.promised)))
         low, high = interval(self.groups, rank)
         text = (
-            f"{100 * stated.promised:.4g}% false alarms aimed at: the {stated.n} calibration "
-            f"images are of {self.groups} groups, expect {percent(low)} to {percent(high)}% "
+            f"{aim}: the {stated.n} calibration images are of {self.groups} groups, expect {percent(low)} to {percent(high)}% "
             f"(90% interval of {self.groups} independent images)"
         )
         return Guarantee(text, None, stated.n, low, high)

@@ -114,7 +114,7 @@ def print_costs(costs: list[Cost]) -> None:
         ]
         for c in costs
     ]
-    print_table(["promised", "threshold", "false alarms", "missed anomalies"], rows)
+    print_table(["alpha", "threshold", "false alarms", "missed anomalies"], rows)
 
 
 @contextmanager
