@@ -84,8 +84,8 @@ class Calibration:
         rank = min(self.groups, math.ceil((self.groups + 1) * (1 - stated.promised)))
         low, high = interval(self.groups, rank)
         text = (
-            f"{aim}: the {stated.n} calibration images are of {self.groups} groups, expect {percent(low)} to {percent(high)}% "
-            f"(90% interval of {self.groups} independent images)"
+            f"{aim}: the {stated.n} calibration images are of {self.groups} groups, expect "
+            f"{percent(low)} to {percent(high)}% (90% interval of {self.groups} independent images)"
         )
         return Guarantee(text, None, stated.n, low, high)
 
