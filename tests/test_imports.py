@@ -20,7 +20,7 @@ config runtime metrics
 threshold training artifact data
 stages calibration
 configurable model
-detector
+detector baselines
 pipeline
 provenance scorefile review monitor
 report
@@ -36,6 +36,7 @@ ONLY = {
     "training": {"errors", "runtime"},
     "artifact": {"errors"},
     "data": {"errors", "runtime"},
+    "baselines": {"errors", "runtime", "data.images", "stages"},
     "stages": {"errors", "runtime", "training", "data.images"},
 }
 # Stages stand alone; arrays cross the border. These may use each other.

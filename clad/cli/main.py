@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from clad import __version__
+from clad.cli.bench import bench, table
 from clad.cli.data import data
 from clad.cli.detector import fit, info, score
 from clad.cli.monitor import monitor
@@ -49,5 +50,5 @@ def main() -> None:
     """Tell anomalous images from normal ones: no labels, and normal may be many things at once."""
 
 
-for command in (run, fit, score, info, threshold, review, monitor, data):
+for command in (run, fit, score, info, threshold, review, monitor, bench, table, data):
     main.add_command(command)

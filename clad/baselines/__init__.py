@@ -1,0 +1,1 @@
+"""What CLAD must beat: other detectors behind one contract, one file a method."""

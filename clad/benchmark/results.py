@@ -1,0 +1,57 @@
+"""A results file: a JSON object a line, appended to, one for each cell that was run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clad.artifact import write_atomic
+from clad.errors import DataError
+
+log = logging.getLogger("clad")
+KEY = ("dataset", "scenario", "method", "seed", "setting")
+
+
+def append(path: Path, row: Mapping[str, Any]) -> None:
+    """Add one row and flush it to the disk."""
+    line = json.dumps(row, allow_nan=False) + "\n"
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows, of each cell the latest. A last line cut off by a kill is not among them.
+
+    Raises DataError naming the file, and the line where another one is broken.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            rows[tuple(row[key] for key in KEY)] = row
+        except (ValueError, KeyError, TypeError):
+            if number < len(lines):
+                raise DataError(f"{path}: line {number} is no row of results") from None
+            log.warning("%s: line %d is cut off and left out: %.60s", path, number, line)
+    return list(rows.values())
+
+
+def mend(path: Path) -> None:
+    """Move a last line that a kill cut off into ``<name>.broken``, so that rows can be added."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    whole, _, rest = text.rpartition("\n")
+    if rest:
+        broken = path.with_name(path.name + ".broken")
+        write_atomic(broken, rest.encode())
+        write_atomic(path, (whole + "\n" if whole else "").encode())
+        log.warning("%s: the last line was cut off and is set aside in %s", path, broken)

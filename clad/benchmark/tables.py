@@ -1,0 +1,106 @@
+"""Tables of results: a line a scenario, a column a method, mean and deviation over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from clad.benchmark.cells import METHODS, below_chance
+from clad.benchmark.paper import PAPER
+from clad.data.scenarios import SCENARIOS
+from clad.errors import DataError
+
+FORMATS = {"md": "github", "csv": "csv", "latex": "latex", "html": "html"}
+METRICS = (
+    *("auroc", "aupr_anomaly", "aupr_normal", "fpr95", "f1"),
+    *("false_alarm_rate", "detection_rate", "below_chance"),
+)
+LOWER_IS_BETTER = ("fpr95", "false_alarm_rate", "below_chance")
+
+
+def table(rows: Sequence[dict[str, Any]], metric: str = "auroc", form: str = "md") -> str:
+    """Means in percent, ± the standard deviation over seeds, (seeds) where they are not all alike.
+
+    The best mean of a line is marked ** and the second * (in CSV none is); false-alarm rates have
+    no best. Rows of one method under several settings are columns of their own. Cells that failed
+    are left out.
+
+    Raises DataError where there is nothing to show.
+    """
+    if metric not in METRICS:
+        raise DataError(f"unknown column {metric!r}; known are {', '.join(METRICS)}")
+    groups = _groups([row for row in rows if row["error"] is None])
+    if not groups:
+        raise DataError("no finished cells among the results")
+    lines = sorted({key[:2] for key in groups}, key=_order)
+    columns = sorted({key[2:] for key in groups}, key=lambda c: (METHODS.index(c[0]), c[1]))
+    names = [
+        method if [m for m, _ in columns].count(method) == 1 else f"{method} ({setting})"
+        for method, setting in columns
+    ]
+    body = []
+    for line in lines:
+        cells = [_values(groups.get((*line, *column), []), metric) for column in columns]
+        marks = _marks(cells, metric) if form != "csv" else [""] * len(cells)
+        texts = [_text(values, mark) for values, mark in zip(cells, marks, strict=True)]
+        paper = [f"{PAPER[line]:.1f}" if line in PAPER else ""] if metric == "auroc" else []
+        body.append([*line, *texts, *paper])
+    head = ["data set", "normal", *names, *(["paper (one seed)"] if metric == "auroc" else [])]
+    return _render(head, body, form)
+
+
+def _groups(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        key = (row["dataset"], row["scenario"], row["method"], row["setting"])
+        groups.setdefault(key, []).append(row)
+    return groups
+
+
+def _order(line: tuple[str, ...]) -> tuple[int, int, str]:
+    """Data sets and scenarios in the paper's order."""
+    dataset, scenario = line
+    named = list(SCENARIOS[dataset])
+    return (
+        list(SCENARIOS).index(dataset),
+        (named.index(scenario) if scenario in named else len(named)),
+        scenario,
+    )
+
+
+def _values(rows: list[dict[str, Any]], metric: str) -> list[float]:
+    if metric == "below_chance":
+        return [100 * below_chance(row) for row in rows]
+    return [100 * row[metric] for row in rows]
+
+
+def _marks(cells: list[list[float]], metric: str) -> list[str]:
+    """** for the best mean, * for the second; none where one cannot say what is better."""
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    means = sorted({sign * round(float(np.mean(c)), 1) for c in cells if c}, reverse=True)
+    if metric == "false_alarm_rate" or len(means) < 2:
+        return [""] * len(cells)
+    marks = dict(zip(means, ("**", "*"), strict=False))
+    return [marks.get(sign * round(float(np.mean(c)), 1), "") if c else "" for c in cells]
+
+
+def _text(values: list[float], mark: str) -> str:
+    if not values:
+        return ""
+    spread = f" ± {np.std(values, ddof=1):.1f} ({len(values)})" if len(values) > 1 else " (1)"
+    return f"{mark}{np.mean(values):.1f}{mark}{spread}"
+
+
+def _render(head: list[str], body: list[list[str]], form: str) -> str:
+    if form == "csv":
+        import csv
+        import io
+
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([head, *body])
+        return text.getvalue().rstrip("\n")
+    from tabulate import tabulate
+
+    return str(tabulate(body, head, FORMATS[form], disable_numparse=True))

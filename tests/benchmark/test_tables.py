@@ -1,0 +1,97 @@
+"""Tables by hand: means, deviations, marks, and what is never averaged."""
+
+import pytest
+
+from clad.benchmark.tables import table
+from clad.errors import DataError
+
+
+def rows(method, aurocs, scenario="CUR", setting="a", dataset="mnist", **changes):
+    return [
+        {
+            **{"dataset": dataset, "scenario": scenario, "method": method, "setting": setting},
+            **{"seed": seed, "error": None, "auroc": value, "fpr95": 1 - value},
+            **{"false_alarm_rate": 0.05, "auroc_by_class": {"1": value, "2": 0.4}, **changes},
+        }
+        for seed, value in enumerate(aurocs)
+    ]
+
+
+def cells(text):
+    head, _, *lines = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()
+    )
+    return [dict(zip(head, line, strict=True)) for line in lines]
+
+
+def test_means_deviations_marks_and_the_papers_number():
+    found = cells(
+        table(
+            rows("clad", [0.9, 0.92, 0.94]) + rows("ocsvm", [0.7]) + rows("reconstruction", [0.8])
+        )
+    )
+    assert found == [
+        {
+            "data set": "mnist",
+            "normal": "CUR",
+            "clad": "**92.0** ± 2.0 (3)",
+            "reconstruction": "*80.0* (1)",
+            "ocsvm": "70.0 (1)",
+            "paper (one seed)": "94.0",
+        }
+    ]
+
+
+def test_lower_is_better_for_some_and_false_alarms_have_no_best():
+    both = rows("clad", [0.9]) + rows("ocsvm", [0.7])
+    (line,) = cells(table(both, "fpr95"))
+    assert (line["clad"], line["ocsvm"]) == ("**10.0** (1)", "*30.0* (1)")
+    (line,) = cells(table(both, "false_alarm_rate"))
+    assert (line["clad"], line["ocsvm"]) == ("5.0 (1)", "5.0 (1)")
+    (line,) = cells(table(both, "below_chance"))
+    assert line["clad"] == "50.0 (1)"
+
+
+def test_ties_share_their_mark_and_one_method_has_none():
+    (line,) = cells(
+        table(rows("clad", [0.9]) + rows("ocsvm", [0.9]) + rows("reconstruction", [0.5]))
+    )
+    assert (line["clad"], line["ocsvm"], line["reconstruction"]) == (
+        "**90.0** (1)",
+        "**90.0** (1)",
+        "*50.0* (1)",
+    )
+    assert cells(table(rows("clad", [0.9])))[0]["clad"] == "90.0 (1)"
+
+
+def test_settings_are_never_averaged():
+    (line,) = cells(table(rows("clad", [0.9]) + rows("clad", [0.5], setting="b")))
+    assert line["clad (a)"] == "**90.0** (1)"
+    assert line["clad (b)"] == "*50.0* (1)"
+
+
+def test_scenarios_in_the_papers_order():
+    some = [
+        *rows("clad", [0.5], "one-class:3"),
+        *rows("clad", [0.5], "THG", dataset="cifar10"),
+        *rows("clad", [0.5], "MIX"),
+        *rows("clad", [0.5], "CUR"),
+    ]
+    assert [line["normal"] for line in cells(table(some))] == ["CUR", "MIX", "one-class:3", "THG"]
+
+
+def test_formats():
+    some = rows("clad", [0.9]) + rows("ocsvm", [0.7])
+    assert table(some, form="csv").splitlines() == [
+        "data set,normal,clad,ocsvm,paper (one seed)",
+        "mnist,CUR,90.0 (1),70.0 (1),94.0",
+    ]
+    assert "\\begin{tabular}" in table(some, form="latex")
+    assert "<table>" in table(some, form="html")
+
+
+def test_nothing_to_show():
+    with pytest.raises(DataError, match="no finished cells"):
+        table(rows("clad", [0.9], error="boom"))
+    with pytest.raises(DataError, match="unknown column 'auc'; known are auroc"):
+        table(rows("clad", [0.9]), "auc")

@@ -1,0 +1,113 @@
+"""``clad bench`` and ``clad table`` on the embedded digits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from clad.baselines.principal_components import PCANeighbours, PCAReconstruction
+from clad.cli import main
+
+FAST = ["bench", "digits", "--methods", "pca-reconstruction,pca-neighbours", "--seeds", "2"]
+
+
+@pytest.fixture
+def clad(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(main, [str(word) for word in words])
+
+
+def rows():
+    return [json.loads(line) for line in Path("bench/results.jsonl").read_text().splitlines()]
+
+
+def test_every_scenario_method_and_seed_once(clad, monkeypatch):
+    result = clad(*FAST)
+    assert result.exit_code == 0, result.output
+    assert len(rows()) == 3 * 2 * 2
+    assert {(r["scenario"], r["method"], r["seed"]) for r in rows()} == {
+        (scenario, method, seed)
+        for scenario in ("CUR", "STR", "MIX")
+        for method in ("pca-reconstruction", "pca-neighbours")
+        for seed in (0, 1)
+    }
+    assert "12 cells in bench/results.jsonl" in result.stdout
+
+    def never(*_args):
+        raise AssertionError("run again")
+
+    monkeypatch.setattr(PCANeighbours, "score", never)
+    monkeypatch.setattr(PCAReconstruction, "score", never)
+    again = clad(*FAST)
+    assert again.exit_code == 0
+    assert again.stdout == result.stdout
+    assert len(rows()) == 12
+
+
+def test_a_kill_loses_the_cell_it_was_in(clad, monkeypatch):
+    score, calls = PCANeighbours.score, []
+
+    def interrupted(self, images, runtime):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return score(self, images, runtime)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PCANeighbours, "score", interrupted)
+        assert clad(*FAST, "--scenarios", "CUR").exit_code == 130
+    assert len(rows()) == 3
+    path = Path("bench/results.jsonl")
+    path.write_text(path.read_text()[:-30])
+    result = clad(*FAST, "--scenarios", "CUR")
+    assert result.exit_code == 0, result.output
+    assert "set aside in bench/results.jsonl.broken" in result.stderr
+    assert len(rows()) == 4
+
+
+def test_a_failing_cell_is_named_and_tried_again(clad, monkeypatch):
+    def fail(*_args):
+        raise ValueError("by hand")
+
+    words = [*FAST[:4], "--seeds", "1", "--scenarios", "CUR"]
+    words[3] = "pca-reconstruction,pca-neighbours"
+    with monkeypatch.context() as patch:
+        patch.setattr(PCANeighbours, "score", fail)
+        result = clad(*words)
+    assert result.exit_code == 1
+    assert "failed: digits CUR pca-neighbours seed 0: ValueError: by hand" in result.stdout
+    assert "pca-reconstruction" in result.stdout
+    assert clad(*words).exit_code == 0
+
+
+def test_tables_of_what_was_run(clad):
+    clad(*FAST, "--scenarios", "CUR,STR")
+    shown = clad("table", "bench")
+    assert shown.exit_code == 0, shown.output
+    assert "| digits     | CUR" in shown.stdout
+    csv = clad("table", "bench/results.jsonl", "--format", "csv", "--metric", "fpr95")
+    assert csv.stdout.splitlines()[0] == "data set,normal,pca-reconstruction,pca-neighbours"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bench", "digit"], "did you mean 'digits'?"),
+        (["bench", "digits", "--scenarios", "CUT"], "unknown scenario of digits 'CUT'; known are"),
+        (["bench", "digits", "--methods", "svm"], "unknown method 'svm'; known are clad, clad:pap"),
+        (["bench", "digits", "--seeds", "0"], "--seeds"),
+        (["bench", "digits", "--set", "dec.cluster=3"], "did you mean 'clusters'?"),
+        (["table", "absent"], "absent: cannot be read"),
+        (["table", "bench", "--metric", "auc"], "unknown column 'auc'; known are"),
+    ],
+)
+def test_mistakes_show_before_anything_is_run(clad, words, said):
+    Path("bench").mkdir()
+    Path("bench/results.jsonl").write_text("")
+    result = clad(*words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert Path("bench/results.jsonl").read_text() == ""
