@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from clad.artifact import Bundle, read_bundle, write_bundle
 from clad.data.images import ImageSet
+from clad.runtime import log
 
 if TYPE_CHECKING:
     from clad.pipeline import CLAD
@@ -55,6 +56,7 @@ def most_suspicious(images: ImageSet, scores: NDArray[np.float64]) -> Suspects:
 
 def of_fitted(detector: CLAD) -> dict[str, Suspects]:
     """The suspects of a detector just fitted; this scores the images fitted on."""
+    log.info("review ...")
     held_out = most_suspicious(detector.calibration_images_, detector.calibration_.scores)
     if detector.calibration_.cross:  # they are the same images, and these scores say more
         return {"calibration": held_out}
