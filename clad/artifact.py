@@ -55,7 +55,11 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically."""
-    write_atomic(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+    write_atomic(path, _json(value))
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
 
 
 def make_folder(path: Path) -> Path:
@@ -237,16 +241,19 @@ class CheckpointFolder:
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        manifest = json.loads(content)
         version = manifest["format"]
         if type(version) is int and version != FORMAT:  # the rest may look otherwise there
             todo = "upgrade clad" if version > FORMAT else "fit the model again"
             raise ModelError(
                 f"{path}: written in format {version}, this version of clad reads {FORMAT}; {todo}"
             )
+        as_written = content == _json(manifest)  # JSON can say the same in other bytes
         stated, entries = manifest.pop("sha256"), manifest["files"].values()
         sound = (
-            isinstance(manifest["document"], dict)
+            as_written
+            and isinstance(manifest["document"], dict)
             and all(set(entry) == {"file", "sha256"} for entry in entries)
             and all(
                 isinstance(entry["file"], str) and entry["file"].isprintable() for entry in entries

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clad import health
 from clad.config import Config
 from clad.data.convert import check_variation
 from clad.data.groups import digests
@@ -28,6 +29,8 @@ from clad.threshold import make
 
 if TYPE_CHECKING:
     from clad.training import Checkpoints
+
+SAMPLE = 1000  # images whose pixels tell the variance of all
 
 
 class CLAD(Detector):
@@ -48,7 +51,8 @@ class CLAD(Detector):
 
         ``y`` is there for scikit-learn's sake and must be None. Sets ``threshold_``,
         ``guarantee_``, ``clusters_`` int64 (n_fit,), ``fit_positions_`` int64 (n_fit,) in X,
-        ``seconds_`` a stage, ``losses_``, ``fit_images_`` and ``calibration_images_``.
+        ``seconds_`` a stage, ``losses_``, ``health_`` (warnings that something was not learnt),
+        ``fit_images_`` and ``calibration_images_``.
 
         Raises DataError, ConfigError and FitError for what cannot be learnt from.
         """
@@ -91,8 +95,19 @@ class CLAD(Detector):
                 for fold, (fold_scores, _) in zip(folds, apart, strict=True):
                     scores[fold] = fold_scores
                 synthetic = np.concatenate([each for _, each in apart])
+            self.health_ = health.check(
+                self.losses_,
+                _pixel_variance(fit_images),
+                self.clusters_,
+                self.n_clusters_,
+                self.model_.rotations,
+                scores,
+                config.threshold.alpha,
+            )
             counts = np.bincount(self.clusters_, minlength=self.n_clusters_)
             self._decide(self._calibration(held_out, scores, measured.cluster, counts, synthetic))
+        for finding in self.health_:
+            log.warning("%s", finding)
         if self.calibration_.dependent:
             log.warning("threshold: %s", self.guarantee_.text)
         return self
@@ -191,3 +206,9 @@ class CLAD(Detector):
             yield
         self.seconds_[stage] = time.perf_counter() - start
         log.info("%s: %.1f s", stage, self.seconds_[stage])
+
+
+def _pixel_variance(images: ImageSet) -> float:
+    """Of the pixels in [0, 1], over evenly spaced images."""
+    some = np.linspace(0, len(images) - 1, min(len(images), SAMPLE)).astype(np.int64)
+    return float((images.read(some) / 255.0).var())

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -212,12 +211,6 @@ def kept(tmp_path_factory):
     return folder
 
 
-def assert_refused_or_same(folder):
-    """Some bits do not carry meaning: 1e-05 is 1E-05."""
-    with suppress(ModelError):
-        assert_same(read_bundle(folder), a_bundle())
-
-
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_a_flipped_bit_or_a_cut_is_found_in_any_file(kept, data):
@@ -230,11 +223,8 @@ def test_a_flipped_bit_or_a_cut_is_found_in_any_file(kept, data):
         else:
             bit = data.draw(st.integers(0, 7))
             file.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << bit)]) + whole[at + 1 :])
-        if file.suffix == ".safetensors":
-            with pytest.raises(ModelError, match=r"\.safetensors: damaged"):
-                read_bundle(kept)
-        else:
-            assert_refused_or_same(kept)
+        with pytest.raises(ModelError, match=file.name):
+            read_bundle(kept)
     finally:
         file.write_bytes(whole)
 
@@ -244,7 +234,8 @@ def test_every_byte_of_the_manifest_counts(folder):
     whole = file.read_bytes()
     for at in range(len(whole)):
         file.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << at % 7)]) + whole[at + 1 :])
-        assert_refused_or_same(folder)
+        with pytest.raises(ModelError, match=r"manifest\.json"):
+            read_bundle(folder)
 
 
 def test_what_is_missing_is_named(folder, tmp_path):
@@ -266,7 +257,7 @@ def rewrite(folder, change):
     change(manifest)
     manifest.pop("sha256")
     manifest["sha256"] = artifact._digest(manifest)
-    path.write_text(json.dumps(manifest))
+    write_json(path, manifest)
 
 
 def test_a_newer_format_names_both_versions(folder):

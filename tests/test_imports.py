@@ -17,12 +17,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = """
 errors
 config runtime metrics
-threshold training artifact data
+threshold training artifact data health
 stages calibration
 configurable model
 detector baselines
 pipeline
-provenance scorefile review monitor
+provenance scorefile review monitor signing
 report
 benchmark
 cli
@@ -35,6 +35,8 @@ ONLY = {
     "threshold": {"errors", "metrics"},
     "training": {"errors", "runtime"},
     "artifact": {"errors"},
+    "health": {"errors"},
+    "signing": {"errors", "artifact"},
     "data": {"errors", "runtime"},
     "baselines": {"errors", "runtime", "data.images", "stages"},
     "stages": {"errors", "runtime", "training", "data.images"},

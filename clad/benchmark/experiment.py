@@ -60,6 +60,7 @@ def evaluate(
         "n_calibration": len(detector.calibration_images_),
         "n_test": len(task.test),
         "clusters": detector.n_clusters_,
+        "health": [str(finding) for finding in detector.health_],
         "nmi": metrics.nmi(hidden, detector.clusters_),
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
         "device": detector.runtime_.device,

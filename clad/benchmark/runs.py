@@ -25,7 +25,10 @@ from clad.provenance import fingerprint, log, log_file
 from clad.report.pictures import draw
 from clad.scorefile import columns_of, write_scores
 
-MODEL_FACTS = ("n_fit", "n_calibration", "seconds", "device", "versions", "commit", "fingerprint")
+MODEL_FACTS = (
+    *("n_fit", "n_calibration", "seconds", "health"),
+    *("device", "versions", "commit", "fingerprint"),
+)
 
 
 def folder_for(

@@ -69,6 +69,7 @@ def fit(
                 "n_calibration": len(detector.calibration_images_),
                 "skipped": [str(item.path) for item in bad],
                 "seconds": {k: round(v, 3) for k, v in detector.seconds_.items()},
+                "health": [str(finding) for finding in detector.health_],
                 "device": detector.runtime_.device,
                 "versions": versions(),
                 "commit": commit(),

@@ -16,6 +16,7 @@ from clad.cli.detector import fit, info, score
 from clad.cli.monitor import monitor
 from clad.cli.review import review
 from clad.cli.run import run
+from clad.cli.sign import sign, verify
 from clad.cli.threshold import threshold
 from clad.errors import CladError
 
@@ -50,5 +51,18 @@ def main() -> None:
     """Tell anomalous images from normal ones: no labels, and normal may be many things at once."""
 
 
-for command in (run, fit, score, info, threshold, review, monitor, bench, table, data):
+for command in (
+    run,
+    fit,
+    score,
+    info,
+    threshold,
+    review,
+    monitor,
+    sign,
+    verify,
+    bench,
+    table,
+    data,
+):
     main.add_command(command)
