@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 MANIFEST = "manifest.json"
+TEMPORARY = ".tmp"
+OURS = re.compile(r"[a-z-]+-[0-9a-f]{12}\.safetensors")  # a user's own files stay
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -36,7 +39,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     """
     temporary = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -81,12 +84,16 @@ def make_folder(path: Path) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold ``folder`` for one run at a time; the system drops the lock when a process dies."""
+    """Hold ``folder`` for one run at a time; the system drops the lock when a process dies.
+
+    What a killed process was writing to in it is removed: nobody else does now.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / ".lock", timeout=0)
     try:
         with lock:
+            _sweep(folder)
             yield
     except Timeout:
         raise CladError(
@@ -101,6 +108,28 @@ class Bundle:
     arrays: Mapping[str, Mapping[str, NDArray[Any]]]
     document: Mapping[str, Any]
 
+    def array(
+        self, group: str, name: str, dtype: str, shape: tuple[int | None, ...], source: str | Path
+    ) -> NDArray[Any]:
+        """One array of the dtype and shape it should have (None: of any length).
+
+        Raises ModelError naming ``source``, the array and both shapes otherwise.
+        """
+        try:
+            found = self.arrays[group][name]
+        except KeyError:
+            raise ModelError(f"{source}: {group}: tensor {name!r} is missing") from None
+        fits = len(shape) == found.ndim and all(
+            wanted in (None, n) for wanted, n in zip(shape, found.shape, strict=True)
+        )
+        if not fits or found.dtype != dtype:
+            wanted = ", ".join("any" if n is None else str(n) for n in shape)
+            raise ModelError(
+                f"{source}: {group}: tensor {name!r} is {found.dtype} of shape {found.shape}, "
+                f"the model needs {dtype} of shape ({wanted})"
+            )
+        return found
+
 
 def write_bundle(folder: Path, bundle: Bundle, *, update: bool = False) -> None:
     """Write or replace the bundle in ``folder``; ``update``: its other groups of arrays stay.
@@ -112,20 +141,18 @@ def write_bundle(folder: Path, bundle: Bundle, *, update: bool = False) -> None:
 
     make_folder(folder)
     files = dict(_read_manifest(folder / MANIFEST)["files"]) if update else {}
-    for name, arrays in bundle.arrays.items():
-        content = save({k: np.asarray(v, order="C") for k, v in arrays.items()})
-        digest = hashlib.sha256(content).hexdigest()
-        file = f"{name}-{digest[:12]}.safetensors"
-        write_atomic(folder / file, content)
-        files[name] = {"file": file, "sha256": digest}
-    manifest = {"format": FORMAT, "files": files, "document": dict(bundle.document)}
-    manifest["sha256"] = _digest(manifest)
-    write_json(folder / MANIFEST, manifest)
-    current = {entry["file"] for entry in files.values()}
-    for old in folder.glob("*.safetensors"):
-        if old.name not in current:
-            with suppress(OSError):
-                old.unlink()
+    try:
+        for name, arrays in bundle.arrays.items():
+            content = save({k: np.asarray(v, order="C") for k, v in arrays.items()})
+            digest = hashlib.sha256(content).hexdigest()
+            file = f"{name}-{digest[:12]}.safetensors"
+            write_atomic(folder / file, content)
+            files[name] = {"file": file, "sha256": digest}
+        manifest = {"format": FORMAT, "files": files, "document": dict(bundle.document)}
+        manifest["sha256"] = _digest(manifest)
+        write_json(folder / MANIFEST, manifest)
+    finally:
+        _remove_unnamed(folder)
 
 
 def read_bundle(folder: Path, only: Collection[str] | None = None) -> Bundle:
@@ -173,9 +200,10 @@ def read_bundle(folder: Path, only: Collection[str] | None = None) -> Bundle:
 
 
 def load_weights(module: Any, arrays: Mapping[str, NDArray[Any]], file: str) -> None:
-    """``module.load_state_dict`` with errors that name the tensor and both shapes.
+    """Give a module its weights, with errors that name the tensor and both shapes.
 
-    Raises ModelError for a tensor that is missing, unexpected or of another shape.
+    The module may be on the device "meta", so that no memory is taken for weights that are not
+    there. Raises ModelError for a tensor that is missing, unexpected or of another shape.
     """
     import torch
 
@@ -188,7 +216,10 @@ def load_weights(module: Any, arrays: Mapping[str, NDArray[Any]], file: str) -> 
         ours, theirs = tuple(wanted[name].shape), arrays[name].shape
         if ours != theirs:
             raise ModelError(f"{file}: tensor {name!r} has shape {theirs}, the model needs {ours}")
-    module.load_state_dict({name: torch.from_numpy(a.copy()) for name, a in arrays.items()})
+    weights = {
+        name: torch.from_numpy(a.copy()).to(wanted[name].dtype) for name, a in arrays.items()
+    }
+    module.load_state_dict(weights, assign=True)
 
 
 class CheckpointFolder:
@@ -272,6 +303,27 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 def _digest(manifest: Mapping[str, Any]) -> str:
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of writers that were killed."""
+    for stale in folder.glob(f".*{TEMPORARY}"):
+        with suppress(OSError):
+            stale.unlink()
+
+
+def _remove_unnamed(folder: Path) -> None:
+    """Remove a bundle's files that its manifest does not name: replaced ones, and unfinished."""
+    _sweep(folder)
+    path = folder / MANIFEST
+    try:
+        named = {e["file"] for e in _read_manifest(path)["files"].values()} if path.exists() else ()
+    except ModelError:  # another version's, which may name them in another way
+        return
+    for file in folder.glob("*.safetensors"):
+        if OURS.fullmatch(file.name) and file.name not in named:
+            with suppress(OSError):
+                file.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

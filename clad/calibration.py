@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from clad import config as configuration
 from clad.artifact import Bundle, read_bundle, write_bundle
 from clad.config import Config
+from clad.data.groups import DIGEST
 from clad.errors import CladError, DataError, ModelError
 from clad.metrics import detection_rate, false_alarm_rate
 from clad.threshold import RULES, Conformal, Guarantee, Rule, make
@@ -136,15 +137,27 @@ class Calibration:
     @classmethod
     def of(cls, bundle: Bundle, source: str | Path) -> Calibration:
         """The calibration in a model's bundle. Raises ModelError where it is not whole."""
-        try:
-            kept = cls(**{**bundle.arrays[GROUP], **bundle.document[GROUP]})
-        except (KeyError, TypeError):
-            raise ModelError(
-                f"{source}: not a trained model (no whole calibration in it)"
-            ) from None
-        if len({len(getattr(kept, k)) for k in ("scores", "clusters", "names", "modes")}) > 1:
+        found: Any = bundle.document.get(GROUP)
+        kinds = {"names": list, "modes": list, "groups": int, "cross": bool}
+        whole = isinstance(found, dict) and {k: type(v) for k, v in found.items()} == kinds
+        if not whole or not all(isinstance(x, str) for x in [*found["names"], *found["modes"]]):
+            raise ModelError(f"{source}: not a trained model (no whole calibration in it)")
+        scores = bundle.array(GROUP, "scores", "float64", (None,), source)
+        if not np.isfinite(scores).all():
+            raise ModelError(f"{source}: calibration scores should be finite; fit the model again")
+        n = len(scores)
+        if not len(found["names"]) == len(found["modes"]) == n:
             raise ModelError(f"{source}: calibration scores and names differ in number")
-        return kept
+        return cls(
+            scores=scores,
+            clusters=bundle.array(GROUP, "clusters", "int64", (n,), source),
+            train_counts=bundle.array(GROUP, "train_counts", "int64", (None,), source),
+            synthetic=bundle.array(GROUP, "synthetic", "float64", (None,), source),
+            brightness=bundle.array(GROUP, "brightness", "float64", (n,), source),
+            sizes=bundle.array(GROUP, "sizes", "int64", (n, 2), source),
+            digests=bundle.array(GROUP, "digests", "uint8", (n, DIGEST), source),
+            **found,
+        )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clad import config as configuration
 from clad.artifact import Bundle, load_weights
 from clad.config import Config
-from clad.data.groups import digests
+from clad.data.groups import DIGEST, digests
 from clad.data.images import ImageSet
 from clad.errors import ModelError
 from clad.runtime import Runtime, memory_advice
@@ -109,30 +109,45 @@ class Model:
             raise ModelError(
                 f"{source}: not a trained model (a checkpoint, perhaps); see 'clad fit'"
             )
-        config = configuration.build(document["config"], f"{source}/manifest.json")
-        channels, height, width = document["shape"]
-        rotations = document["rotations"]
+        config = configuration.build(document.get("config", {}), f"{source}/manifest.json")
         stage1, stage3 = config.autoencoder, config.classifier
+        try:
+            channels, height, width = document["shape"]
+            clusters, rotations = document["clusters"], document["rotations"]
+            with torch.device("meta"):  # takes no memory: the numbers may be anything yet
+                autoencoder = ConvolutionalAutoencoder(
+                    stage1.architecture, (channels, height, width), stage1.latent_dim
+                )
+                classifier = ResNet18(
+                    channels, clusters * rotations, width=stage3.width, stem=stage3.stem
+                )
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{source}: describes no possible model ({error})") from None
 
-        weights = dict(arrays["autoencoder"])
-        centers = weights.pop("centers")
-        autoencoder = ConvolutionalAutoencoder(
-            stage1.architecture, (channels, height, width), stage1.latent_dim
+        centers = bundle.array(
+            "autoencoder", "centers", "float32", (clusters, stage1.latent_dim), source
         )
-        plain = {name.removeprefix("network."): value for name, value in weights.items()}
-        load_weights(autoencoder, plain, f"{source}: autoencoder")
-        classifier = ResNet18(
-            channels, document["clusters"] * rotations, width=stage3.width, stem=stage3.stem
-        )
-        load_weights(classifier, arrays["classifier"], f"{source}: classifier")
+        weights = {
+            name.removeprefix("network."): value
+            for name, value in arrays["autoencoder"].items()
+            if name != "centers"
+        }
+        load_weights(autoencoder, weights, f"{source}: autoencoder")
+        load_weights(classifier, arrays.get("classifier", {}), f"{source}: classifier")
         for network in (autoencoder, classifier):
             runtime.place(network).eval()
 
         neighbours = None
         if config.score.method == "neighbours":
             neighbours = make_neighbours(config, rotations, runtime)
-            neighbours.features_ = arrays["neighbours"]["features"]
-            neighbours.scales_ = arrays["neighbours"]["scales"]
+            neighbours.features_ = bundle.array(
+                "neighbours",
+                "features",
+                "float32",
+                (rotations, None, classifier.head.in_features),
+                source,
+            )
+            neighbours.scales_ = bundle.array("neighbours", "scales", "float64", (2,), source)
         return cls(
             config=config,
             shape=(channels, height, width),
@@ -141,7 +156,7 @@ class Model:
             centers=centers,
             classifier=classifier,
             neighbours=neighbours,
-            seen=arrays["seen"]["digests"],
+            seen=bundle.array("seen", "digests", "uint8", (None, DIGEST), source),
         )
 
 

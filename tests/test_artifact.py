@@ -8,12 +8,12 @@ import pickle
 import signal
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from faults.models import PICKLES, Trap, replace, rewrite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -129,7 +129,17 @@ def test_a_bundle_is_the_old_one_or_the_new_one(folder, monkeypatch, after):
         write_bundle(folder, a_bundle(2.0))  # three files, and their folder after each
     kept = a_bundle(2.0 if after == 5 else 1.0)  # the manifest's rename is the moment
     assert_same(read_bundle(folder), kept)
+    assert len(contents(folder)) == 3  # no temporary and no orphaned file
+
+
+def test_what_a_killed_writer_left_is_swept_away(folder, tmp_path):
+    (folder / ".manifest.json.a1b2.tmp").write_bytes(b"half")
+    write_bundle(folder, a_bundle(2.0))
     assert not list(folder.glob(".*"))
+    (tmp_path / ".scores.csv.a1b2.tmp").write_bytes(b"half")
+    (tmp_path / ".keep").write_bytes(b"a user's own")
+    with locked(tmp_path):
+        assert {p.name for p in tmp_path.glob(".*")} == {".keep", ".lock"}
 
 
 def test_an_old_bundles_files_are_removed(folder):
@@ -139,6 +149,27 @@ def test_an_old_bundles_files_are_removed(folder):
     gone = set(before) - set(contents(folder))
     assert len(contents(folder)) == 3
     assert [name.split("-")[0] for name in gone] == ["weights"]  # the scores are the same
+
+
+def test_a_users_own_files_stay(folder):
+    mine = folder / "my-weights.safetensors"
+    mine.write_bytes(b"mine")
+    write_bundle(folder, a_bundle(2.0))
+    assert mine.read_bytes() == b"mine"
+
+
+def test_a_first_bundle_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    calls = []
+
+    def fail_third(handle):
+        calls.append(handle)
+        if len(calls) == 3:
+            no_space()
+
+    monkeypatch.setattr(artifact.os, "fsync", fail_third)
+    with pytest.raises(CladError, match="No space left"):
+        write_bundle(tmp_path, a_bundle())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_folder_or_a_file_in_its_place(tmp_path):
@@ -250,16 +281,6 @@ def test_what_is_missing_is_named(folder, tmp_path):
         read_bundle(tmp_path / "absent")
 
 
-def rewrite(folder, change):
-    """The manifest changed by someone who also knows how to hash it."""
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_bytes())
-    change(manifest)
-    manifest.pop("sha256")
-    manifest["sha256"] = artifact._digest(manifest)
-    write_json(path, manifest)
-
-
 def test_a_newer_format_names_both_versions(folder):
     rewrite(folder, lambda m: m.update(format=7))
     with pytest.raises(ModelError, match=r"written in format 7, .* reads 2; upgrade clad"):
@@ -325,29 +346,7 @@ def test_other_json_is_no_model(tmp_path, text):
         read_bundle(tmp_path)
 
 
-class Trap:
-    """Unpickling this writes a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-def pickled(trap):
-    return pickle.dumps(trap)
-
-
-def as_pt(trap):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:  # as torch.save lays it out
-        archive.writestr("archive/data.pkl", pickle.dumps(trap))
-        archive.writestr("archive/version", "3\n")
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(("suffix", "dump"), [(".pkl", pickled), (".pt", as_pt), (".pth", as_pt)])
+@pytest.mark.parametrize(("suffix", "dump"), list(PICKLES.items()))
 def test_a_pickle_is_refused_and_never_run(tmp_path, folder, suffix, dump):
     sprung = tmp_path / "sprung"
     file = tmp_path / f"model{suffix}"
@@ -358,13 +357,8 @@ def test_a_pickle_is_refused_and_never_run(tmp_path, folder, suffix, dump):
         read_bundle(file)
 
     # ... nor from inside a model folder, with hashes that fit.
-    weights = next(folder.glob("weights-*"))
-    weights.write_bytes(file.read_bytes())
-    import hashlib
-
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    rewrite(folder, lambda m: m["files"]["weights"].update(sha256=digest))
-    with pytest.raises(ModelError, match=rf"{weights.name}: not a safetensors file"):
+    replace(folder, "weights", file.read_bytes())
+    with pytest.raises(ModelError, match=r"weights-\w+\.safetensors: not a safetensors file"):
         read_bundle(folder)
     (folder / "manifest.json").write_bytes(file.read_bytes())
     with pytest.raises(ModelError, match="not a manifest of a CLAD model"):

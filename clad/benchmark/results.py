@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from clad.artifact import write_atomic
-from clad.errors import DataError
+from clad.errors import CladError, DataError
 
 log = logging.getLogger("clad")
 KEY = ("dataset", "scenario", "method", "seed", "setting")
 
 
 def append(path: Path, row: Mapping[str, Any]) -> None:
-    """Add one row and flush it to the disk."""
+    """Add one row and flush it to the disk. Raises CladError where the disk refuses."""
     line = json.dumps(row, allow_nan=False) + "\n"
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise CladError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -130,6 +130,8 @@ def _zip_files(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def _tar_files(path: Path, target: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    if not tarfile.is_tarfile(path):
+        raise DataError(f"{path}: neither a zip nor a tar, or a damaged one")
     with tarfile.open(path) as archive:
         check_members(map(_tar_member, archive), path)
         for info in archive:

@@ -80,7 +80,12 @@ def write(folder: Path, data: Decoded, source: str) -> None:
                 old = work.with_name(f"{work.name}-old")
                 if folder.exists():
                     folder.rename(old)
-                work.rename(folder)
+                try:
+                    work.rename(folder)
+                except OSError:
+                    if old.exists():
+                        old.rename(folder)
+                    raise
                 shutil.rmtree(old, ignore_errors=True)
             finally:
                 shutil.rmtree(work, ignore_errors=True)

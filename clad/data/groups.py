@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from clad.data.images import ImageSet
 
+DIGEST = 16  # bytes
+
 
 def duplicate_groups(images: ImageSet) -> NDArray[np.int64]:
     """int64 (N,): two images have one number exactly when every pixel of them agrees."""
@@ -18,15 +20,15 @@ def duplicate_groups(images: ImageSet) -> NDArray[np.int64]:
 
 
 def digests(images: ImageSet) -> NDArray[np.uint8]:
-    """uint8 (N, 16): BLAKE2b of each image's pixels."""
+    """uint8 (N, ``DIGEST``): BLAKE2b of each image's pixels."""
     return np.array(
         [
-            np.frombuffer(hashlib.blake2b(image, digest_size=16).digest(), np.uint8)
+            np.frombuffer(hashlib.blake2b(image, digest_size=DIGEST).digest(), np.uint8)
             for batch in images.batches(512)
             for image in batch
         ],
         dtype=np.uint8,
-    ).reshape(-1, 16)
+    ).reshape(-1, DIGEST)
 
 
 def count_duplicates(images: ImageSet) -> int:
