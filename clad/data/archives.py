@@ -8,6 +8,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -39,7 +40,9 @@ def check_members(members: Iterable[Member], archive: Path) -> None:
         total += size
         parts = name.rstrip("/").split("/")
         problem = None
-        if name.startswith("/") or "\\" in name or "\0" in name or ":" in parts[0]:
+        if kind == "file" and not parts[-1]:
+            problem = "has no name"
+        elif name.startswith("/") or "\\" in name or "\0" in name or ":" in parts[0]:
             problem = "is an absolute or foreign path"
         elif ".." in parts:
             problem = "leads outside the target folder"
@@ -60,16 +63,29 @@ def check_members(members: Iterable[Member], archive: Path) -> None:
 
 def open_zip(path: Path) -> zipfile.ZipFile:
     """A zip whose members are all checked. Reading one yields at most its declared size."""
-    try:
+    with reasons(f"{path}: not a readable zip"):
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"{path}: not a readable zip: {error}") from error
     try:
         check_members(map(_zip_member, archive.infolist()), path)
     except DataError:
         archive.close()
         raise
     return archive
+
+
+@contextmanager
+def reasons(what: str) -> Iterator[None]:
+    """Turn whatever is raised on a damaged archive into a DataError, one line that says ``what``.
+
+    zipfile and tarfile raise BadZipFile, TarError, zlib.error, EOFError, NotImplementedError,
+    RuntimeError, struct.error, UnicodeDecodeError, ... of other people's bytes.
+    """
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(f"{what}: {' '.join(str(error).split())}") from error
 
 
 def _zip_member(info: zipfile.ZipInfo) -> Member:
@@ -81,7 +97,7 @@ def _zip_member(info: zipfile.ZipInfo) -> Member:
     elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
         kind = "a device"
     else:
-        kind = "folder" if info.is_dir() else "file"
+        kind = "folder" if info.filename.endswith("/") else "file"
     return Member(info.filename, info.file_size, kind)
 
 
@@ -108,15 +124,14 @@ def extract(archive: Path, target: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        members = _zip_files(archive) if zipfile.is_zipfile(archive) else _tar_files(archive, work)
-        for name, source in members:
-            out = work / name
-            out.parent.mkdir(parents=True, exist_ok=True)
-            with source, out.open("xb") as sink:
-                shutil.copyfileobj(source, sink, 2**20)
-        work.rename(target)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise DataError(f"{archive}: cannot be unpacked: {error}") from error
+        with reasons(f"{archive}: cannot be unpacked"):
+            is_zip = zipfile.is_zipfile(archive)
+            for name, source in _zip_files(archive) if is_zip else _tar_files(archive, work):
+                out = work / name
+                out.parent.mkdir(parents=True, exist_ok=True)
+                with source, out.open("xb") as sink:
+                    shutil.copyfileobj(source, sink, 2**20)
+            work.rename(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target
@@ -125,7 +140,7 @@ def extract(archive: Path, target: Path) -> Path:
 def _zip_files(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
     with open_zip(path) as archive:
         for info in archive.infolist():
-            if not info.is_dir():
+            if not info.filename.endswith("/"):
                 yield info.filename, archive.open(info)
 
 

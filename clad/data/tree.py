@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-from clad.data.archives import open_zip
+from clad.data.archives import open_zip, reasons
 from clad.errors import DataError
 
 
@@ -47,10 +46,8 @@ class Tree:
         """A seekable stream of one file's bytes. Raises DataError for a damaged member of a zip."""
         if self._zip is None:
             return (self.path / name).open("rb")
-        try:
+        with reasons("damaged inside the zip"):
             return io.BytesIO(self._zip.read(name))
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise DataError(f"damaged inside the zip: {error}") from error
 
 
 def _hidden(name: str) -> bool:

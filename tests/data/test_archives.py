@@ -1,5 +1,6 @@
 import io
 import stat
+import struct
 import tarfile
 import zipfile
 
@@ -130,9 +131,22 @@ def test_damaged_archives_leave_nothing(tmp_path):
     with pytest.raises(DataError, match="cannot be unpacked"):
         extract(path, tmp_path / "out")
     path.write_bytes(b"neither")
-    with pytest.raises(DataError, match="cannot be unpacked"):
+    with pytest.raises(DataError, match=r"a\.tar: neither a zip nor a tar, or a damaged one"):
         extract(path, tmp_path / "out")
     assert outside(tmp_path, path) == []
+
+
+def test_a_file_without_a_name(tmp_path):
+    """Found by fuzzing: zipfile itself asks for the last letter of the name."""
+    path = make_zip(tmp_path / "a.zip", ("x", b"hello", 0))
+    whole = path.read_bytes()
+    at = whole.index(b"PK\x01\x02")
+    end = whole.index(b"PK\x05\x06")
+    nameless = bytearray(whole[at : at + 46])
+    nameless[28:30] = b"\0\0"
+    path.write_bytes(whole[:at] + nameless + whole[end:-10] + struct.pack("<IIH", 46, at, 0))
+    with pytest.raises(DataError, match=r"a\.zip: member '' has no name"):
+        extract(path, tmp_path / "out")
 
 
 def test_what_cannot_be_unpacked_as_it_is(tmp_path):
