@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from clad.data.images import ImageSet
 from clad.data.inputs import as_image_set
 from clad.data.synthetic import synthesise
 from clad.errors import DataError, NotFittedError
-from clad.model import Measured, Model
+from clad.model import Measured, Model, joined
 from clad.runtime import Runtime
 from clad.threshold import Guarantee, Rule
 
@@ -60,8 +60,16 @@ class Detector(Configurable):
 
     def score_images(self, X: Any) -> Scores:
         """Everything the detector says of each image."""
-        rule = self._rule()
-        return decided(rule, self.model_.measure(self._conform(X), self.runtime_))
+        return self.decide([self.measure(X)])
+
+    def measure(self, X: Any) -> Measured:
+        """Scores without a decision, for a part of the images."""
+        self._rule()
+        return self.model_.measure(self._conform(X), self.runtime_)
+
+    def decide(self, parts: Sequence[Measured]) -> Scores:
+        """What the detector says of images measured in one or more parts, all of them together."""
+        return decided(self._rule(), joined(parts))
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Anomaly scores float64 (N,), higher = more anomalous."""

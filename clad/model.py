@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,15 @@ class Measured:
     score: NDArray[np.float64]
     cluster: NDArray[np.int64]
     confidence: NDArray[np.float64]
+
+
+def joined(parts: Sequence[Measured]) -> Measured:
+    """The parts as one, in order."""
+    score, cluster, confidence = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("score", "cluster", "confidence")
+    )
+    return Measured(score, cluster, confidence)
 
 
 @dataclass(frozen=True, eq=False)

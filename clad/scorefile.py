@@ -55,16 +55,23 @@ def write_scores(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     write_atomic(path, text.getvalue().encode(errors="surrogateescape"))
 
 
-def columns_of(images: ImageSet, scores: Scores) -> dict[str, list[Any]]:
+def columns_of(files: Mapping[str, list[Any]], scores: Scores) -> dict[str, list[Any]]:
     """The columns of a score file: path, what the detector says, what the file was."""
-    columns: dict[str, list[Any]] = {"path": images.names}
+    columns = {"path": files["path"]}
     for field in fields(scores):
         columns[field.name] = getattr(scores, field.name).tolist()
-    columns["brightness"] = images.brightness.tolist()
-    columns["width"] = images.sizes[:, 1].tolist()
-    columns["height"] = images.sizes[:, 0].tolist()
-    columns["mode"] = images.modes
-    return columns
+    return {**columns, **files}
+
+
+def file_columns(images: ImageSet) -> dict[str, list[Any]]:
+    """What the files of images were."""
+    return {
+        "path": images.names,
+        "brightness": images.brightness.tolist(),
+        "width": images.sizes[:, 1].tolist(),
+        "height": images.sizes[:, 0].tolist(),
+        "mode": images.modes,
+    }
 
 
 def read_scores(path: Path) -> dict[str, list[Any]]:

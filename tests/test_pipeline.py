@@ -444,6 +444,16 @@ def test_before_fit_nothing_is_answered(ask, mixed, tiny):
         ask(CLAD(tiny), mixed)
 
 
+def test_images_measured_in_parts_are_judged_together(model, mixed):
+    """Benjamini-Hochberg looks at the whole batch."""
+    loaded = CLAD.load(model).set_threshold(method="bh", alpha=0.2)
+    whole = loaded.score_images(mixed)
+    parts = loaded.decide([loaded.measure(mixed[:7]), loaded.measure(mixed[7:])])
+    np.testing.assert_allclose(parts.score, whole.score, rtol=1e-5)
+    assert whole.anomaly.any()
+    assert parts.anomaly.tolist() == whole.anomaly.tolist()
+
+
 def test_a_loaded_model_says_that_it_lacks_the_training_images(model):
     with pytest.raises(NotFittedError, match="a loaded model does not carry them"):
         _ = CLAD.load(model).decision_scores_

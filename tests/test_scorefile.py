@@ -14,7 +14,7 @@ import pytest
 from clad.data.images import ImageSet
 from clad.detector import Scores
 from clad.errors import CladError, ConfigError, DataError, MissingExtraError
-from clad.scorefile import check_ending, columns_of, read_scores, write_scores
+from clad.scorefile import check_ending, columns_of, file_columns, read_scores, write_scores
 
 NAMES = ["a.png", 'sub/comma, "quoted".png', "two\nlines.png", "größe.png"]
 SCORES = Scores(
@@ -46,7 +46,7 @@ def read(path: Path) -> list[dict]:
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
 def test_what_is_written_comes_back_to_the_bit(tmp_path, ending):
     path = tmp_path / f"scores{ending}"
-    columns = columns_of(IMAGES, SCORES)
+    columns = columns_of(file_columns(IMAGES), SCORES)
     assert list(columns) == COLUMNS
     write_scores(path, columns)
     rows = read(path)

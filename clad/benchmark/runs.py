@@ -23,7 +23,7 @@ from clad.data.splits import Answers, make_task
 from clad.errors import ModelError
 from clad.provenance import fingerprint, log, log_file
 from clad.report.pictures import draw
-from clad.scorefile import columns_of, write_scores
+from clad.scorefile import columns_of, file_columns, write_scores
 
 MODEL_FACTS = (
     *("n_fit", "n_calibration", "seconds", "health"),
@@ -102,7 +102,7 @@ def _write(
     """Everything a run leaves; metrics.json last, since it says that the rest is there."""
     result.detector.save(folder / "model", {key: metrics[key] for key in MODEL_FACTS})
     review.keep(folder / "model", review.of_fitted(result.detector))
-    columns = columns_of(result.test, result.scores)
+    columns = columns_of(file_columns(result.test), result.scores)
     columns["label"] = [answers.classes[i] for i in answers.test_labels]
     columns["truth"] = answers.test_anomalous.astype(int).tolist()
     write_scores(folder / "scores.csv", columns)

@@ -110,24 +110,30 @@ def score(
 ) -> None:
     """Score IMAGES with MODEL: a folder, a zip, a .npy or a text file of paths."""
     from clad.artifact import make_folder
-    from clad.data.inputs import as_image_set
+    from clad.data.inputs import in_parts
     from clad.pipeline import CLAD
-    from clad.scorefile import check_ending, columns_of, write_scores
+    from clad.scorefile import check_ending, columns_of, file_columns, write_scores
 
     with reporting(quiet):
         check_ending(out)
         make_folder(out.parent)
         detector = CLAD.load(model, device=device, progress=not quiet)
         channels, height, width = detector.shape_
-        found, bad = as_image_set(
+        measured, bad = [], []
+        files: dict[str, list[Any]] = {}
+        for found, faults in in_parts(
             images,
             size=(height, width),
             channels=channels,
             on_bad=on_bad,
             first_frame=first_frame,
-        )
-        scores = detector.score_images(found)
-        write_scores(out, columns_of(found, scores))
+        ):
+            measured.append(detector.measure(found))
+            bad += faults
+            for name, values in file_columns(found).items():
+                files.setdefault(name, []).extend(values)
+        scores = detector.decide(measured)
+        write_scores(out, columns_of(files, scores))
         skipped = out.with_suffix(".skipped" + out.suffix)
         skipped.unlink(missing_ok=True)  # an earlier answer's
         if bad:
@@ -135,14 +141,13 @@ def score(
                 skipped, {"path": [str(b.path) for b in bad], "reason": [b.reason for b in bad]}
             )
             warn_bad(bad, skipped)
-    flagged = int(scores.anomaly.sum())
-    facts = {"images": len(found), "anomalies": flagged, "skipped": len(bad), "out": str(out)}
+    flagged, total = int(scores.anomaly.sum()), len(scores.score)
+    facts = {"images": total, "anomalies": flagged, "skipped": len(bad), "out": str(out)}
     if as_json:
         click.echo(json.dumps({**facts, "threshold": detector.threshold_}))
     elif not quiet:
         click.echo(
-            f"{flagged} of {len(found)} images flagged ({detector.guarantee_.text}); "
-            f"written to {out}"
+            f"{flagged} of {total} images flagged ({detector.guarantee_.text}); written to {out}"
         )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
@@ -18,6 +19,7 @@ from clad.data.images import ImageSet, Origins
 from clad.data.threads import in_threads
 from clad.data.tree import Tree
 from clad.errors import DataError
+from clad.runtime import track
 
 log = logging.getLogger(__name__)
 
@@ -55,21 +57,47 @@ def read_images(
     every bad file; ``"skip"`` leaves them out and returns them. Raises DataError where the source
     is missing or no image is left.
     """
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        if path.is_dir() or path.suffix.lower() == ".zip":
-            with Tree(path) as tree:
-                names = image_names(tree)
-                return read_tree(
-                    tree, names, size=size, channels=channels, on_bad=on_bad,
-                    first_frame=first_frame,
-                )  # fmt: skip
-        entries = _path_entries(path)
-    else:
-        entries = [_Entry(os.fspath(p), _opener(Path(p))) for p in source]
-        if not entries:
+    with _entries(source) as entries:
+        return _read(entries, size, channels, on_bad, first_frame)
+
+
+def read_parts(
+    source: PathLike | Sequence[PathLike],
+    *,
+    size: tuple[int, int],
+    channels: int,
+    on_bad: str = "error",
+    first_frame: bool = False,
+    part: int = 4096,
+) -> Iterator[tuple[ImageSet, list[BadFile]]]:
+    """As ``read_images``, at most ``part`` images at a time: memory holds no more of them.
+
+    Bad files are listed when the last part has been read, with ``on_bad="error"`` in a DataError.
+    """
+    with _entries(source) as entries:
+        faults: list[BadFile] = []
+        for start in track(range(0, len(entries), part), "parts"):
+            images, bad = _decode(entries[start : start + part], size, channels, first_frame)
+            faults += bad
+            if len(images):
+                yield images, bad
+        _judge(faults, len(entries), on_bad)
+
+
+@contextmanager
+def _entries(source: PathLike | Sequence[PathLike]) -> Iterator[list[_Entry]]:
+    """Every image of a source, which stays open meanwhile."""
+    if not isinstance(source, (str, os.PathLike)):
+        if not source:
             raise DataError("the list of paths is empty; give at least one image")
-    return _read(entries, size, channels, on_bad, first_frame)
+        yield [_Entry(os.fspath(p), _opener(Path(p))) for p in source]
+        return
+    path = Path(source)
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        with Tree(path) as tree:
+            yield [_Entry(name, partial(tree.open, name)) for name in image_names(tree)]
+    else:
+        yield _path_entries(path)
 
 
 def image_names(tree: Tree) -> list[str]:
@@ -129,8 +157,31 @@ def _read(
     on_bad: str,
     first_frame: bool,
 ) -> tuple[ImageSet, list[BadFile]]:
+    images, faults = _decode(entries, size, channels, first_frame)
+    _judge(faults, len(entries), on_bad)
+    return images, faults
+
+
+def _judge(faults: list[BadFile], total: int, on_bad: str) -> None:
+    """Raise DataError where bad files are errors, or there was nothing else."""
     if on_bad not in ("error", "skip"):
         raise DataError(f"on_bad={on_bad!r} must be 'error' or 'skip'")
+    good = total - len(faults)
+    if faults and (on_bad == "error" or not good):
+        listed = "; ".join(f"{path} ({reason})" for path, reason in faults)
+        raise DataError(
+            f"{len(faults)} of {total} images cannot be used: {listed}; mend or remove them"
+            + (", or skip them with --on-bad skip" if good else "")
+        )
+
+
+def _decode(
+    entries: list[_Entry],
+    size: tuple[int, int] | None,
+    channels: int | None,
+    first_frame: bool,
+) -> tuple[ImageSet, list[BadFile]]:
+    """The images that can be read, perhaps none, and the files that cannot."""
     if size is not None and min(size) < MIN_SIDE:
         raise DataError(f"size={size} is under the minimum of {MIN_SIDE}x{MIN_SIDE}")
     total = len(entries)
@@ -163,7 +214,7 @@ def _read(
                 colour[i] = not grey
 
             good = survivors(look, "look")
-            size = size or common_size(sizes.values())
+            size = size or (common_size(sizes.values()) if sizes else (MIN_SIDE, MIN_SIDE))
             channels = channels or (3 if any(colour.values()) else 1)
 
         shape = (channels, *size)
@@ -179,11 +230,5 @@ def _read(
         good = survivors(fill, "read")
 
     faults = [bad[i] for i in sorted(bad)]
-    if faults and (on_bad == "error" or not good):
-        listed = "; ".join(f"{path} ({reason})" for path, reason in faults)
-        raise DataError(
-            f"{len(faults)} of {total} images cannot be used: {listed}; mend or remove them"
-            + (", or skip them with --on-bad skip" if good else "")
-        )
     images = ImageSet.of(array, [entry.name for entry in entries], origins=origins)
-    return images.take(np.array(good)) if faults else images, faults
+    return images.take(np.array(good, np.int64)) if faults else images, faults

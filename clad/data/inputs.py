@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from clad.data.convert import as_uint8, common_size, conform, fit_to
 from clad.data.decode import pixels
-from clad.data.folder import BadFile, read_images
+from clad.data.folder import BadFile, read_images, read_parts
 from clad.data.images import ImageSet
 from clad.data.labelled import Benchmark, Labelled
 from clad.data.splits import Answers, Task
@@ -41,6 +41,10 @@ def as_image_set(
     mean: an ImageSet stays as it is; else as in ``folder.read_images``. Raises DataError for
     labelled objects, for pickles, and for anything that holds no images.
     """
+    if _holds_files(source):
+        return read_images(
+            source, size=size, channels=channels, on_bad=on_bad, first_frame=first_frame
+        )
     if isinstance(source, ImageSet):
         return _conformed(source, size or source.shape[1:], channels), []
     if isinstance(source, (Labelled, Benchmark, Task, Answers)):
@@ -48,22 +52,43 @@ def as_image_set(
             f"a {type(source).__name__} carries labels; give its images alone, "
             "such as task.train or labelled.images"
         )
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        if path.suffix.lower() in _PICKLES:
-            raise DataError(f"{path} may hold a pickle, which can run code; save images or .npy")
-        if path.suffix.lower() == ".npy" and not path.is_dir():
-            return _of_array(_load_npy(path), None, size, channels, str(path)), []
-    elif isinstance(source, np.ndarray):
+    if isinstance(source, (str, os.PathLike)):  # a .npy
+        return _of_array(_load_npy(Path(source)), None, size, channels, str(source)), []
+    if isinstance(source, np.ndarray):
         return _of_array(source, None, size, channels), []
-    elif _is_torch(source, "Tensor"):
+    if _is_torch(source, "Tensor"):
         layout = "NCHW" if source.ndim == 4 else None
         return _of_array(_tensor_array(source), layout, size, channels, "tensor"), []
-    elif _is_torch(source, "utils.data.Dataset") or _holds_images(source):
+    if _is_torch(source, "utils.data.Dataset") or _holds_images(source):
         return _of_items(source, size, channels), []
-    elif not _holds_paths(source):
-        raise DataError(f"images cannot be read from a {type(source).__name__}")
-    return read_images(source, size=size, channels=channels, on_bad=on_bad, first_frame=first_frame)
+    raise DataError(f"images cannot be read from a {type(source).__name__}")
+
+
+def in_parts(
+    source: Any,
+    *,
+    size: tuple[int, int],
+    channels: int,
+    on_bad: str = "error",
+    first_frame: bool = False,
+) -> Iterator[tuple[ImageSet, list[BadFile]]]:
+    """As ``as_image_set``, some thousand images at a time, however many files there are."""
+    if _holds_files(source):
+        yield from read_parts(
+            source, size=size, channels=channels, on_bad=on_bad, first_frame=first_frame
+        )
+    else:
+        yield as_image_set(source, size=size, channels=channels)
+
+
+def _holds_files(source: Any) -> bool:
+    """Whether images are to be read one by one from files. Raises DataError for a pickle."""
+    if not isinstance(source, (str, os.PathLike)):
+        return _holds_paths(source)
+    path = Path(source)
+    if path.suffix.lower() in _PICKLES:
+        raise DataError(f"{path} may hold a pickle, which can run code; save images or .npy")
+    return path.suffix.lower() != ".npy" or path.is_dir()
 
 
 def _conformed(images: ImageSet, size: tuple[int, int], channels: int | None) -> ImageSet:

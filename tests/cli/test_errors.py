@@ -192,7 +192,7 @@ def test_score(clad, files, model, monkeypatch, words, message):
     def refuse(*_):
         raise AssertionError("images were scored")
 
-    monkeypatch.setattr(CLAD, "score_images", refuse)
+    monkeypatch.setattr(CLAD, "measure", refuse)
     check(clad("score", model, *words), message)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clad.data.folder import read_images
+from clad.data.folder import read_images, read_parts
 from clad.errors import DataError
 
 
@@ -52,6 +52,29 @@ def spoil(folder):
     (folder / "empty.png").write_bytes(b"")
     (folder / "words.png").write_text("words")
     Image.new("L", (1, 1)).save(folder / "tiny.png")
+
+
+def test_parts_are_the_whole(folder):
+    whole, _ = read_images(folder, size=(8, 8), channels=1)
+    parts = [part for part, _ in read_parts(folder, size=(8, 8), channels=1, part=2)]
+    assert [len(part) for part in parts] == [2, 1]
+    np.testing.assert_array_equal(np.concatenate([part.read() for part in parts]), whole.read())
+    assert [name for part in parts for name in part.names] == whole.names
+
+
+def test_bad_files_of_every_part_are_listed_together(folder):
+    spoil(folder)
+    parts = read_parts(folder, size=(8, 8), channels=1, part=2)
+    with pytest.raises(DataError, match=r"^4 of 7 images cannot be used: cut.* words") as caught:
+        list(parts)
+    assert "--on-bad skip" in str(caught.value)
+    skipped = list(read_parts(folder, size=(8, 8), channels=1, part=2, on_bad="skip"))
+    assert sum(len(part) for part, _ in skipped) == 3
+    assert all(len(part) for part, _ in skipped)
+    for name in ("a.PNG", "b.png", "sub/c.bmp"):
+        (folder / name).unlink()
+    with pytest.raises(DataError, match=r"^4 of 4 images"):
+        list(read_parts(folder, size=(8, 8), channels=1, part=2, on_bad="skip"))
 
 
 def test_every_bad_file_is_listed_in_one_line(folder):
