@@ -95,8 +95,8 @@ def main(parts):
             for what, total, failures in PARTS[part](Path(name)):
                 borne = total - len(failures)
                 click.echo(f"{what}: {borne} of {total}")
-                for failure in failures:
-                    click.echo(f"  {failure}")
+                for failure in failures[:5]:
+                    click.echo(f"  {str(failure)[:300]}")
                 failed |= bool(failures)
                 rows[what] = {
                     **{"what": what, "borne": borne, "of": total},
