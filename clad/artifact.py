@@ -226,25 +226,33 @@ class CheckpointFolder:
     """Each stage's last state, so that an interrupted run goes on where it was.
 
     ``fingerprint`` says what is being trained (configuration and images); what another run left
-    behind is not used. Checkpoints are at least ``every`` seconds apart.
+    behind is not used. Checkpoints are at least ``every`` seconds apart, and further where one
+    takes long to write, so that they cost at most the share ``COST`` of the time; with ``every=0``
+    all of them are kept.
     """
+
+    COST = 0.02
 
     def __init__(self, folder: Path, fingerprint: str, every: float = 30.0) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
         self.every = every
         self._last = time.monotonic()
+        self._took = 0.0
 
     def due(self) -> bool:
-        """Whether ``every`` seconds have passed since the last checkpoint."""
-        return time.monotonic() - self._last >= self.every
+        """Whether enough time has passed since the last checkpoint."""
+        gap = max(self.every, self._took / self.COST) if self.every else 0.0
+        return time.monotonic() - self._last >= gap
 
     def save(self, stage: str, tensors: dict[str, Tensor], progress: dict[str, object]) -> None:
         """Keep the state of ``stage``, replacing what was kept before."""
         document = {"fingerprint": self.fingerprint, "progress": progress}
         arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+        start = time.monotonic()
         write_bundle(self.folder / stage, Bundle({"state": arrays}, document))
         self._last = time.monotonic()
+        self._took = self._last - start
 
     def load(self, stage: str) -> tuple[dict[str, Tensor], dict[str, object]] | None:
         """What was kept for ``stage`` of this very run, or None; a damaged one is not used."""

@@ -479,3 +479,20 @@ def test_checkpoints_are_due_after_their_interval(tmp_path, monkeypatch):
     assert folder.due()
     folder.save("dec", {"w": torch.ones(1)}, {})
     assert not folder.due()
+
+
+def test_slow_checkpoints_are_rarer(tmp_path, monkeypatch):
+    """One that takes a second is written every 50 seconds: 2% of the time."""
+    now = [100.0]
+    monkeypatch.setattr(artifact.time, "monotonic", lambda: now[0])
+    folder = CheckpointFolder(tmp_path, "run", every=30)
+
+    def slow_write(*_):
+        now[0] += 1.0
+
+    monkeypatch.setattr(artifact, "write_bundle", slow_write)
+    folder.save("dec", {"w": torch.ones(1)}, {})
+    now[0] += 49
+    assert not folder.due()
+    now[0] += 1
+    assert folder.due()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -558,6 +559,27 @@ def copied(detector, tmp_path):
     folder = tmp_path / "model"
     detector.save(folder)
     return folder
+
+
+FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("model-format*.zip"))
+
+
+def test_every_format_has_its_fixture():
+    numbers = [int(path.stem.removeprefix("model-format")) for path in FIXTURES]
+    assert numbers == list(range(2, artifact.FORMAT + 1))  # format 1 was never released
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda p: p.stem)
+def test_a_model_of_every_format_says_what_it_said(path, tmp_path):
+    from fixtures.make import images
+
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path)
+    said = json.loads(path.with_suffix(".json").read_text())
+    loaded = CLAD.load(tmp_path)
+    assert loaded.threshold_ == said["threshold"]
+    scores = loaded.decision_function(images(170)[160:])
+    np.testing.assert_allclose(scores, said["scores"], rtol=1e-3)
 
 
 def test_a_tensor_of_another_shape_is_named_with_both(copied):
