@@ -38,7 +38,7 @@ ONLY = {
     "health": {"errors"},
     "signing": {"errors", "artifact"},
     "data": {"errors", "runtime"},
-    "baselines": {"errors", "runtime", "data.images", "stages"},
+    "baselines": {"errors", "runtime", "training", "data.images", "stages"},
     "stages": {"errors", "runtime", "training", "data.images"},
 }
 # Stages stand alone; arrays cross the border. These may use each other.

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clad.data.images import ImageSet
 from clad.runtime import Runtime
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Baseline(ABC):
@@ -21,6 +26,11 @@ class Baseline(ABC):
     @abstractmethod
     def score(self, images: ImageSet, runtime: Runtime) -> NDArray[np.float64]:
         """Anomaly scores float64 (N,), higher = more anomalous."""
+
+
+def in_batches(images: ImageSet, runtime: Runtime) -> Iterator[Tensor]:
+    """The images in order on the runtime's device, float32 in [0, 1], some at a time."""
+    return (runtime.floats(batch) for batch in images.batches(512))
 
 
 def pixels(images: ImageSet) -> NDArray[np.float32]:

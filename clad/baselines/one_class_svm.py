@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,19 +26,22 @@ class OneClassSVM(Baseline):
     def fit(self, images: ImageSet, runtime: Runtime) -> OneClassSVM:
         """Fit on (a sample of) the images."""
         from sklearn import svm
-        from sklearn.decomposition import PCA
         from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
 
         if len(images) > self.limit:
             rng = runtime.rng("one-class svm")
             images = images.take(rng.choice(len(images), self.limit, replace=False))
         self.model_ = make_pipeline(
-            PCA(0.95, svd_solver="full"),
-            StandardScaler(),
-            svm.OneClassSVM(nu=self.nu, gamma="scale"),
+            *self.preparation(), svm.OneClassSVM(nu=self.nu, gamma="scale")
         ).fit(pixels(images))
         return self
+
+    def preparation(self) -> list[Any]:
+        """What comes before the kernel."""
+        from sklearn.decomposition import PCA
+        from sklearn.preprocessing import StandardScaler
+
+        return [PCA(0.95, svd_solver="full"), StandardScaler()]
 
     def score(self, images: ImageSet, runtime: Runtime) -> NDArray[np.float64]:
         """Minus the distance to the boundary, float64 (N,)."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clad.baselines.contract import Baseline, nearest
+from clad.baselines.contract import Baseline, in_batches, nearest
 from clad.data.images import ImageSet
 from clad.runtime import Runtime
 from clad.stages.classifier import ResNet18
@@ -35,5 +35,5 @@ class RandomFeatures(Baseline):
     def _features(self, images: ImageSet, runtime: Runtime) -> NDArray[np.float32]:
         self.network_.eval()
         return np.concatenate(
-            [self.network_.features(runtime.floats(b)).cpu().numpy() for b in images.batches(512)]
+            [self.network_.features(x).cpu().numpy() for x in in_batches(images, runtime)]
         )
