@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from clad.errors import DataError
 
+SMALL = 5000  # test images up to which an AUROC's own uncertainty is worth stating
+
 
 def score_vector(scores: ArrayLike, what: str = "scores") -> NDArray[np.float64]:
     """Scores as float64 (N,); DataError names the first index that is NaN or infinite."""
@@ -38,6 +40,68 @@ def auroc(scores: ArrayLike, anomalous: ArrayLike) -> float:
 
     scores, truth = _scored(scores, anomalous)
     return float(roc_auc_score(truth, scores))
+
+
+def auroc_interval(
+    scores: ArrayLike, anomalous: ArrayLike, level: float = 0.95, resamples: int = 999
+) -> list[float] | None:
+    """Percentile bootstrap interval of the AUROC over the test images (Efron 1979).
+
+    None for more than ``SMALL`` images, where it is narrow and slow.
+
+    Normal images and anomalies are drawn anew apart, so that their numbers stay. It says what other
+    test images of the same kinds would have given, not what another training would.
+    """
+    from scipy.stats import bootstrap, rankdata
+
+    scores, truth = _scored(scores, anomalous)
+    if len(scores) > SMALL:
+        return None
+
+    def statistic(normal: Any, strange: Any, axis: int) -> Any:
+        n, m = normal.shape[axis], strange.shape[axis]
+        ranks = rankdata(np.concatenate([normal, strange], axis=axis), axis=axis)
+        above = np.take(ranks, range(n, n + m), axis=axis).sum(axis=axis)
+        return (above - m * (m + 1) / 2) / (n * m)  # Mann and Whitney's U
+
+    found = bootstrap(
+        (scores[~truth], scores[truth]),
+        statistic,
+        n_resamples=resamples,
+        batch=100,
+        vectorized=True,
+        confidence_level=level,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    ).confidence_interval
+    return [float(found.low), float(found.high)]
+
+
+def class_leakage(
+    features: ArrayLike, anomalous: ArrayLike, classes: Sequence[Hashable], k: int = 10
+) -> dict[Any, float]:
+    """How far each anomalous class lies among the normal images, in [0, 1].
+
+    Of the ``k`` nearest neighbours of an image of the class, among the normal images and as many
+    or fewer of the class itself, the share that are normal, mean over its images (neighbourhood
+    class leakage, after arXiv 2606.02601). Near 0 the class lies apart; near the normal images'
+    own share the split is ill-posed in these features, and AUROCs may fall under one half.
+    ``features``: (N, F).
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    rows, truth = np.asarray(features, np.float32), _binary(anomalous, "anomalous")
+    labels = np.asarray(classes)
+    _same_length(features=rows, anomalous=truth, classes=labels)
+    found = {}
+    for kind in np.unique(labels[truth]).tolist():
+        own, normal = rows[truth & (labels == kind)], rows[~truth]
+        chosen = np.random.default_rng(0).permutation(len(normal))[: len(own)]  # equal shares
+        together = np.concatenate([own, normal[chosen]])
+        search = NearestNeighbors(n_neighbors=min(k, len(together) - 1)).fit(together)
+        nearest = search.kneighbors(return_distance=False)[: len(own)]  # no row is its own
+        found[kind] = float((nearest >= len(own)).mean())
+    return found
 
 
 def aupr_anomaly(scores: ArrayLike, anomalous: ArrayLike) -> float:

@@ -96,6 +96,7 @@ def _evaluate_baseline(task: Task, cell: Cell, *, progress: bool) -> dict[str, A
     labels = [answers.classes[i] for i in answers.test_labels]
     return {
         **metrics.evaluate(scores, answers.test_anomalous, rule.threshold_),
+        "auroc_interval": metrics.auroc_interval(scores, answers.test_anomalous),
         "auroc_by_class": metrics.per_class_auroc(scores, answers.test_anomalous, labels),
         "threshold": rule.threshold_,
         "alpha": rule.alpha,

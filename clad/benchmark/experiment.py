@@ -46,6 +46,7 @@ def evaluate(
     guarantee = detector.guarantee_
     measured: dict[str, Any] = {
         **quality,
+        "auroc_interval": metrics.auroc_interval(scores.score, answers.test_anomalous),
         "auroc_by_class": metrics.per_class_auroc(
             scores.score, answers.test_anomalous, [answers.classes[i] for i in answers.test_labels]
         ),

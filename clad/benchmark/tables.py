@@ -20,9 +20,17 @@ METRICS = (
 LOWER_IS_BETTER = ("fpr95", "false_alarm_rate", "below_chance")
 
 
-def table(rows: Sequence[dict[str, Any]], metric: str = "auroc", form: str = "md") -> str:
+def table(
+    rows: Sequence[dict[str, Any]],
+    metric: str = "auroc",
+    form: str = "md",
+    *,
+    by_class: bool = False,
+) -> str:
     """Means in percent, ± the standard deviation over seeds, (seeds) where they are not all alike.
 
+    An AUROC on a small test set is followed by its 95% bootstrap interval, mean over seeds.
+    ``by_class``: a line for each anomalous class, its AUROC against all normal images.
     The best mean of a line is marked ** and the second * (in CSV none is); false-alarm rates have
     no best. Rows of one method under several settings are columns of their own. Cells that failed
     are left out.
@@ -31,6 +39,8 @@ def table(rows: Sequence[dict[str, Any]], metric: str = "auroc", form: str = "md
     """
     if metric not in METRICS:
         raise DataError(f"unknown column {metric!r}; known are {', '.join(METRICS)}")
+    if by_class and metric != "auroc":
+        raise DataError(f"by class there is the AUROC alone, not {metric}")
     groups = _groups([row for row in rows if row["error"] is None])
     if not groups:
         raise DataError("no finished cells among the results")
@@ -42,13 +52,35 @@ def table(rows: Sequence[dict[str, Any]], metric: str = "auroc", form: str = "md
     ]
     body = []
     for line in lines:
-        cells = [_values(groups.get((*line, *column), []), metric) for column in columns]
-        marks = _marks(cells, metric) if form != "csv" else [""] * len(cells)
-        texts = [_text(values, mark) for values, mark in zip(cells, marks, strict=True)]
-        paper = [f"{PAPER[line]:.1f}" if line in PAPER else ""] if metric == "auroc" else []
-        body.append([*line, *texts, *paper])
-    head = ["data set", "normal", *names, *(["paper (one seed)"] if metric == "auroc" else [])]
+        found = [groups.get((*line, *column), []) for column in columns]
+        for kind in _classes(found) if by_class else [None]:
+            cells = [_values(cell, metric, kind) for cell in found]
+            marks = _marks(cells, metric) if form != "csv" else [""] * len(cells)
+            texts = [_text(values, mark) for values, mark in zip(cells, marks, strict=True)]
+            if kind is not None:
+                body.append([*line, kind, *texts])
+                continue
+            if metric == "auroc":
+                texts = [f"{t}{_interval(cell)}" for t, cell in zip(texts, found, strict=True)]
+                texts.append(f"{PAPER[line]:.1f}" if line in PAPER else "")
+            body.append([*line, *texts])
+    last = ["paper (one seed)"] if metric == "auroc" and not by_class else []
+    head = ["data set", "normal", *(["anomalous"] if by_class else []), *names, *last]
     return _render(head, body, form)
+
+
+def _classes(cells: list[list[dict[str, Any]]]) -> list[str]:
+    """Every anomalous class of a line, in order."""
+    return sorted({kind for rows in cells for row in rows for kind in row["auroc_by_class"]})
+
+
+def _interval(rows: list[dict[str, Any]]) -> str:
+    """The bootstrap interval where the test set is small enough to have one."""
+    found = [row["auroc_interval"] for row in rows if row.get("auroc_interval")]
+    if not found:
+        return ""
+    low, high = 100 * np.mean(found, axis=0)
+    return f" [{low:.1f}, {high:.1f}]"
 
 
 def _groups(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], list[dict[str, Any]]]:
@@ -70,7 +102,9 @@ def _order(line: tuple[str, ...]) -> tuple[int, int, str]:
     )
 
 
-def _values(rows: list[dict[str, Any]], metric: str) -> list[float]:
+def _values(rows: list[dict[str, Any]], metric: str, kind: str | None = None) -> list[float]:
+    if kind is not None:
+        return [100 * r["auroc_by_class"][kind] for r in rows if kind in r["auroc_by_class"]]
     if metric == "below_chance":
         return [100 * below_chance(row) for row in rows]
     return [100 * row[metric] for row in rows]

@@ -111,7 +111,8 @@ def _cells(
     show_default=True,
 )  # fmt: skip
 @click.option("--metric", default="auroc", show_default=True, help="auroc, fpr95, f1, ...")
-def table(results: tuple[Path, ...], form: str, metric: str) -> None:
+@click.option("--by-class", is_flag=True, help="A line for each anomalous class.")
+def table(results: tuple[Path, ...], form: str, metric: str, by_class: bool) -> None:
     """Print a table of RESULTS, files or folders that clad bench wrote."""
     from clad.benchmark import tables
     from clad.benchmark.results import read
@@ -122,4 +123,4 @@ def table(results: tuple[Path, ...], form: str, metric: str) -> None:
             for path in results
             for row in read(path / "results.jsonl" if path.is_dir() else path)
         ]
-        click.echo(tables.table(rows, metric, form))
+        click.echo(tables.table(rows, metric, form, by_class=by_class))

@@ -72,6 +72,27 @@ def data_import(name: str, path: Path, data_root: Path | None, quiet: bool, as_j
         _say_prepared(import_(name, path, data_root), quiet, as_json)
 
 
+@data.command("leakage")
+@click.argument("name")
+@data_root_option
+@output_options
+def data_leakage(name: str, data_root: Path | None, quiet: bool, as_json: bool) -> None:
+    """How far each anomalous class of NAME lies among the normal images, by their pixels.
+
+    A share of the 10 nearest neighbours: 0% lies apart, 50% cannot be told by any neighbourhood.
+    """
+    from clad.benchmark.leakage import leakage
+    from clad.data.benchmarks import load
+
+    with reporting(quiet):
+        rows = leakage(load(name, data_root))
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    table = [[row["scenario"], row["class"], f"{100 * row['leakage']:.1f}%"] for row in rows]
+    print_table(["normal", "anomalous", "leakage"], table)
+
+
 def _say_prepared(benchmark: Benchmark, quiet: bool, as_json: bool) -> None:
     facts = {
         "name": benchmark.name,

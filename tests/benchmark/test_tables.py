@@ -95,3 +95,21 @@ def test_nothing_to_show():
         table(rows("clad", [0.9], error="boom"))
     with pytest.raises(DataError, match="unknown column 'auc'; known are auroc"):
         table(rows("clad", [0.9]), "auc")
+
+
+def test_a_small_test_sets_interval_stands_beside_its_auroc():
+    both = rows("clad", [0.9, 0.92], auroc_interval=[0.88, 0.93]) + rows("ocsvm", [0.7])
+    (line,) = cells(table(both))
+    assert line["clad"] == "**91.0** ± 1.4 (2) [88.0, 93.0]"
+    assert line["ocsvm"] == "*70.0* (1)"
+
+
+def test_by_class():
+    both = rows("clad", [0.9, 0.7]) + rows("ocsvm", [0.3])
+    found = cells(table(both, by_class=True))
+    assert [(line["anomalous"], line["clad"], line["ocsvm"]) for line in found] == [
+        ("1", "**80.0** ± 14.1 (2)", "*30.0* (1)"),
+        ("2", "40.0 ± 0.0 (2)", "40.0 (1)"),
+    ]
+    with pytest.raises(DataError, match="by class there is the AUROC alone, not fpr95"):
+        table(both, "fpr95", by_class=True)

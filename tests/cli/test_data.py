@@ -142,3 +142,13 @@ def test_a_damaged_cache_is_named(clad, tree, tmp_path):
     result = clad("list")
     assert result.exit_code == 2
     assert f"{path} is damaged; remove {path.parent} and prepare it again" in result.stderr
+
+
+def test_leakage_of_the_digits():
+    done = CliRunner().invoke(main, ["data", "leakage", "digits", "--json"])
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.output)
+    assert {row["scenario"] for row in rows} == {"CUR", "STR", "MIX"}
+    assert all(0 <= row["leakage"] <= 0.5 for row in rows)
+    shown = CliRunner().invoke(main, ["data", "leakage", "digits"])
+    assert shown.output.splitlines()[0].split() == ["normal", "anomalous", "leakage"]
