@@ -94,11 +94,11 @@ def _groups(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], list[dict[s
 def _order(line: tuple[str, ...]) -> tuple[int, int, str]:
     """Data sets and scenarios in the paper's order."""
     dataset, scenario = line
-    named = list(SCENARIOS[dataset])
+    known, named = list(SCENARIOS), list(SCENARIOS.get(dataset, ()))
     return (
-        list(SCENARIOS).index(dataset),
-        (named.index(scenario) if scenario in named else len(named)),
-        scenario,
+        known.index(dataset) if dataset in known else len(known),
+        named.index(scenario) if scenario in named else len(named),
+        f"{dataset} {scenario}",
     )
 
 

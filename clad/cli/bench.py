@@ -42,18 +42,19 @@ def bench(
     data_root: Path | None,
     quiet: bool,
 ) -> None:
-    """Run every scenario, method and seed of DATASET that results.jsonl does not hold yet."""
+    """Run every scenario, method and seed of DATASET that results.jsonl does not hold yet.
+
+    DATASET is a name in clad data list, or a YAML file with the keys train, test and labels.
+    """
     from clad.artifact import locked, make_folder
     from clad.benchmark import results
     from clad.benchmark.cells import run_cell
     from clad.benchmark.tables import table
-    from clad.data.benchmarks import load
     from clad.provenance import log_file
     from clad.runtime import track
 
     with reporting(quiet):
-        benchmark = load(dataset, data_root)
-        cells = _cells(benchmark, scenarios, methods, seeds, assignments)
+        benchmark, cells = _cells(dataset, data_root, scenarios, methods, seeds, assignments)
         path = make_folder(out) / "results.jsonl"
         with locked(out), log_file(out / "bench.log"):
             results.mend(path)
@@ -77,31 +78,49 @@ def bench(
 
 
 def _cells(
-    benchmark: Any, scenarios: str, methods: str, seeds: int, assignments: tuple[str, ...]
-) -> list[Any]:
-    """Every cell asked for; a mistake shows before the first is run."""
+    dataset: str,
+    data_root: Path | None,
+    scenarios: str,
+    methods: str,
+    seeds: int,
+    assignments: tuple[str, ...],
+) -> tuple[Any, list[Any]]:
+    """The data set and every cell asked for; a mistake shows before the first is run."""
     from clad import config
     from clad.benchmark.cells import CLAD, METHODS, Cell
     from clad.cli.options import build_config
+    from clad.data.benchmarks import load
+    from clad.data.own import read_own
     from clad.data.scenarios import ONE_CLASS, known, scenario, scenario_names
 
-    names = _listed(scenarios)
-    if names == ["all"]:
-        names = list(scenario_names(benchmark.name))
-    elif names == ["one-class"]:
-        names = [f"{ONE_CLASS}{label}" for label in benchmark.classes]
-    chosen = [scenario(benchmark.name, name, benchmark.classes) for name in names]
-    wanted = list(METHODS) if methods == "all" else _listed(methods)
+    own = dataset.endswith((".yaml", ".yml"))
+    if own:
+        benchmark, only = read_own(Path(dataset))
+        for name in set(_listed(scenarios)) - {"all"}:
+            known(name, [only.name], f"scenario of {dataset}")
+        chosen = [only]
+    else:
+        benchmark = load(dataset, data_root)
+        names = _listed(scenarios)
+        if names == ["all"]:
+            names = list(scenario_names(benchmark.name))
+        elif names == ["one-class"]:
+            names = [f"{ONE_CLASS}{label}" for label in benchmark.classes]
+        chosen = [scenario(benchmark.name, name, benchmark.classes) for name in names]
+    choices = [m for m in METHODS if not (own and m == "clad:paper")]
+    wanted = choices if methods == "all" else _listed(methods)
     for method in wanted:
-        known(method, METHODS, "method")
+        known(method, choices, "method")
     cells = []
     for one in chosen:
         for method in wanted:
-            path = config.preset(CLAD.get(method, "default"), benchmark.name)
-            values = config.read_values(path, one.name)
+            source, values = "the defaults", {}
+            if not own:
+                path = config.preset(CLAD.get(method, "default"), benchmark.name)
+                source, values = str(path), config.read_values(path, one.name)
             for seed in range(seeds):
-                cells.append(Cell(one, method, build_config(values, str(path), seed, assignments)))
-    return cells
+                cells.append(Cell(one, method, build_config(values, source, seed, assignments)))
+    return benchmark, cells
 
 
 @click.command()

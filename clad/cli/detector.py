@@ -96,12 +96,21 @@ def fit(
 )
 @on_bad_option
 @first_frame_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["all", "kaggle"]),
+    default="all",
+    show_default=True,
+    help="kaggle: the columns ID, from 0 on, and score alone.",
+)
 @device_option
 @output_options
 def score(
     model: Path,
     images: Path,
     out: Path,
+    form: str,
     on_bad: str,
     first_frame: bool,
     device: str,
@@ -133,7 +142,10 @@ def score(
             for name, values in file_columns(found).items():
                 files.setdefault(name, []).extend(values)
         scores = detector.decide(measured)
-        write_scores(out, columns_of(files, scores))
+        columns = columns_of(files, scores)
+        if form == "kaggle":
+            columns = {"ID": list(range(len(scores.score))), "score": columns["score"]}
+        write_scores(out, columns)
         skipped = out.with_suffix(".skipped" + out.suffix)
         skipped.unlink(missing_ok=True)  # an earlier answer's
         if bad:

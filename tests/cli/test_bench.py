@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -111,3 +113,59 @@ def test_mistakes_show_before_anything_is_run(clad, words, said):
     assert result.exit_code == 2
     assert said in result.stderr
     assert Path("bench/results.jsonl").read_text() == ""
+
+
+@pytest.fixture
+def own(tmp_path, task):
+    """A benchmark of one's own: arrays as a course hands them out."""
+    test = task.test.take(np.arange(120))
+    np.save(tmp_path / "trainingset.npy", task.train.read().transpose(0, 2, 3, 1))
+    np.save(tmp_path / "testingset.npy", test.read().transpose(0, 2, 3, 1))
+    np.save(tmp_path / "labels.npy", task.answers.test_anomalous[:120].astype(int))
+    file = tmp_path / "mine.yaml"
+    file.write_text("train: trainingset.npy\ntest: testingset.npy\nlabels: labels.npy\n")
+    return file
+
+
+def test_a_benchmark_of_ones_own(clad, own, task):
+    result = clad("bench", own, "--methods", "pca-neighbours", "--seeds", "1")
+    assert result.exit_code == 0, result.output
+    (row,) = rows()
+    assert (row["dataset"], row["scenario"]) == ("mine", "all")
+    assert row["n_test"] == 120
+    assert row["auroc"] > 0.9
+    shown = clad("table", "bench")
+    assert "| mine" in shown.stdout
+    text = own.parent / "labels.txt"
+    text.write_text("\n".join(map(str, task.answers.test_anomalous[:120].astype(int))))
+    own.write_text(own.read_text().replace("labels.npy", "labels.txt"))
+    assert clad("bench", own, "--methods", "pca-neighbours", "--seeds", "1").exit_code == 0
+    assert len(rows()) == 1, "the same cell"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("train:", "trian:"), "unknown key in .*mine.yaml 'trian'.* did you mean 'train'"),
+        (("labels: labels.npy\n", ""), "the key 'labels' is missing"),
+        (("labels.npy", "absent.npy"), "labels: .*absent.npy cannot be read"),
+        (("labels.npy", "trainingset.npy"), r"labels: \(321, 8, 8, 1\) for 120 test images"),
+        (("train: trainingset.npy", "train: 3"), "train should be text, got 3"),
+        (("train: ", "- "), "cannot be read"),
+    ],
+)
+def test_a_wrong_benchmark_file(clad, own, change, message):
+    own.write_text(own.read_text().replace(*change))
+    result = clad("bench", own)
+    assert result.exit_code == 2
+    assert re.search(message, result.output), result.output
+
+
+def test_scores_as_a_course_wants_them(clad, own, model):
+    result = clad(
+        "score", model, own.parent / "testingset.npy", "-o", "k.csv", "--format", "kaggle"
+    )
+    assert result.exit_code == 0, result.output
+    head, *lines = Path("k.csv").read_text().splitlines()
+    assert head == "ID,score"
+    assert [line.split(",")[0] for line in lines] == [str(i) for i in range(120)]
