@@ -228,6 +228,17 @@ def override(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str,
     return merged
 
 
+def assemble(
+    values: dict[str, Any], source: str, assignments: Iterable[str] = (), seed: int | None = None
+) -> Config:
+    """A file's values with assignments and the seed over them; a mistake names where it stands."""
+    build(values, source)
+    values = override(values, assignments)
+    if seed is not None:
+        values["seed"] = seed
+    return build(values, "--set")
+
+
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """``over`` laid over ``base``, section by section."""
     merged = dict(base)

@@ -16,7 +16,7 @@ from clad.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / ".." / "shared" / "reference" / "paper_recipes.csv"
-FILES = sorted((ROOT / "configs").rglob("*.yaml"))
+FILES = sorted(p for p in (ROOT / "configs").rglob("*.yaml") if p.parent.name != "ablation")
 
 # --- to YAML and back --------------------------------------------------------------------------
 

@@ -16,6 +16,11 @@ log = logging.getLogger("clad")
 KEY = ("dataset", "scenario", "method", "seed", "setting")
 
 
+def key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells a cell from all others."""
+    return tuple(row[name] for name in KEY)
+
+
 def append(path: Path, row: Mapping[str, Any]) -> None:
     """Add one row and flush it to the disk. Raises CladError where the disk refuses."""
     line = json.dumps(row, allow_nan=False) + "\n"
@@ -41,7 +46,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            rows[tuple(row[key] for key in KEY)] = row
+            rows[key(row)] = row
         except (ValueError, KeyError, TypeError):
             if number < len(lines):
                 raise DataError(f"{path}: line {number} is no row of results") from None

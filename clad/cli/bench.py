@@ -1,13 +1,38 @@
-"""``clad bench`` and ``clad table``: scenarios x methods x seeds, and what came of them."""
+"""``clad bench``, ``clad ablate`` and ``clad table``: many cells, and what came of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from clad.cli.options import data_root_option, reporting
+
+if TYPE_CHECKING:
+    from clad.benchmark.cells import Cell
+    from clad.benchmark.plan import Source
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def running_options(command: F) -> F:
+    """Where cells are run and what is printed."""
+    for option in (
+        click.option("--quiet", is_flag=True, help="Only errors; no progress."),
+        data_root_option,
+        click.option("--scheduler", metavar="tcp://...", help="Run the cells on a Dask cluster."),
+        click.option(
+            "--jobs",
+            type=click.IntRange(min=1),
+            default=1,
+            show_default=True,
+            help="Processes on this machine.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def _listed(text: str) -> list[str]:
@@ -30,8 +55,7 @@ def _listed(text: str) -> list[str]:
     "--out", type=click.Path(path_type=Path), default=Path("bench"), show_default=True,
     help="Folder of results.jsonl.",
 )  # fmt: skip
-@data_root_option
-@click.option("--quiet", is_flag=True, help="Only errors; no progress.")
+@running_options
 def bench(
     dataset: str,
     scenarios: str,
@@ -39,6 +63,8 @@ def bench(
     seeds: int,
     assignments: tuple[str, ...],
     out: Path,
+    jobs: int,
+    scheduler: str | None,
     data_root: Path | None,
     quiet: bool,
 ) -> None:
@@ -46,81 +72,97 @@ def bench(
 
     DATASET is a name in clad data list, or a YAML file with the keys train, test and labels.
     """
+    from clad.benchmark.plan import Source, cells
+    from clad.benchmark.tables import table
+
+    with reporting(quiet):
+        source = Source(dataset, data_root)
+        wanted = cells(source, _listed(scenarios), _listed(methods), seeds, assignments)
+        rows = _run(wanted, [{}] * len(wanted), source, out, jobs, scheduler, quiet)
+    finished = [row for row in rows if row["error"] is None]
+    if finished:
+        click.echo(table(finished))
+    _report(rows, out)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--seeds", type=click.IntRange(min=1), help="In the place of the file's.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of results.jsonl and the plot.",
+)  # fmt: skip
+@running_options
+def ablate(
+    file: Path,
+    seeds: int | None,
+    out: Path | None,
+    jobs: int,
+    scheduler: str | None,
+    data_root: Path | None,
+    quiet: bool,
+) -> None:
+    """Sweep the keys that FILE names (see configs/ablation) and plot what they do.
+
+    The same command goes on after an interruption.
+    """
+    from clad.benchmark.plan import Source, ablation_cells, read_ablation
+    from clad.report.ablation import draw_ablation
+
+    with reporting(quiet):
+        ablation = read_ablation(file)
+        source = Source(ablation.dataset, data_root)
+        points = ablation_cells(ablation, source, seeds)
+        out = out or Path("ablations") / file.stem
+        wanted = [cell for _, cell in points]
+        marks = [{"sweep": point} for point, _ in points]
+        rows = _run(wanted, marks, source, out, jobs, scheduler, quiet)
+        finished = [row for row in rows if row["error"] is None]
+        if finished:
+            title = f"{ablation.dataset}, {ablation.method}"
+            draw_ablation(out / f"{file.stem}.png", finished, title)
+            click.echo(f"plot written to {out / file.stem}.png")
+    _report(rows, out)
+
+
+def _run(
+    wanted: Sequence[Cell],
+    marks: Sequence[dict[str, Any]],
+    source: Source,
+    out: Path,
+    jobs: int,
+    scheduler: str | None,
+    quiet: bool,
+) -> list[dict[str, Any]]:
+    """Run the cells that results.jsonl lacks; the rows of all, each with its mark, in order."""
     from clad.artifact import locked, make_folder
     from clad.benchmark import results
-    from clad.benchmark.cells import run_cell
-    from clad.benchmark.tables import table
+    from clad.benchmark.workers import run_all
     from clad.provenance import log_file
     from clad.runtime import track
 
-    with reporting(quiet):
-        benchmark, cells = _cells(dataset, data_root, scenarios, methods, seeds, assignments)
-        path = make_folder(out) / "results.jsonl"
-        with locked(out), log_file(out / "bench.log"):
-            results.mend(path)
-            rows = results.read(path) if path.exists() else []
-            done = {tuple(r[k] for k in results.KEY) for r in rows if r["error"] is None}
-            missing = [cell for cell in cells if cell.key not in done]
-            for cell in track(
-                missing, "cells", initial=len(cells) - len(missing), total=len(cells)
-            ):
-                results.append(path, run_cell(cell, benchmark, progress=not quiet))
-        wanted = {cell.key for cell in cells}
-        rows = [r for r in results.read(path) if tuple(r[k] for k in results.KEY) in wanted]
+    path = make_folder(out) / "results.jsonl"
+    mark = {cell.key: one for cell, one in zip(wanted, marks, strict=True)}
+    with locked(out), log_file(out / "bench.log"):
+        results.mend(path)
+        rows = results.read(path) if path.exists() else []
+        done = {results.key(row) for row in rows if row["error"] is None}
+        missing = [cell for cell in wanted if cell.key not in done]
+        found = run_all(missing, source, jobs=jobs, scheduler=scheduler, progress=not quiet)
+        first = len(wanted) - len(missing)
+        for row in track(found, "cells", initial=first, total=len(wanted)):
+            results.append(path, {**row, **mark[results.key(row)]})
+    kept = {results.key(row): row for row in results.read(path)}
+    return [kept[cell.key] for cell in wanted]
+
+
+def _report(rows: Sequence[dict[str, Any]], out: Path) -> None:
+    """How many cells there are, and which failed: then with exit status 1."""
     failed = [row for row in rows if row["error"] is not None]
-    if len(failed) < len(rows):
-        click.echo(table(rows))
     for row in failed:
         click.echo("failed: {dataset} {scenario} {method} seed {seed}: {error}".format(**row))
-    click.echo(f"{len(rows)} cells in {path}; see clad table")
+    click.echo(f"{len(rows)} cells in {out / 'results.jsonl'}; see clad table")
     if failed:
         raise SystemExit(1)
-
-
-def _cells(
-    dataset: str,
-    data_root: Path | None,
-    scenarios: str,
-    methods: str,
-    seeds: int,
-    assignments: tuple[str, ...],
-) -> tuple[Any, list[Any]]:
-    """The data set and every cell asked for; a mistake shows before the first is run."""
-    from clad import config
-    from clad.benchmark.cells import CLAD, METHODS, Cell
-    from clad.cli.options import build_config
-    from clad.data.benchmarks import load
-    from clad.data.own import read_own
-    from clad.data.scenarios import ONE_CLASS, known, scenario, scenario_names
-
-    own = dataset.endswith((".yaml", ".yml"))
-    if own:
-        benchmark, only = read_own(Path(dataset))
-        for name in set(_listed(scenarios)) - {"all"}:
-            known(name, [only.name], f"scenario of {dataset}")
-        chosen = [only]
-    else:
-        benchmark = load(dataset, data_root)
-        names = _listed(scenarios)
-        if names == ["all"]:
-            names = list(scenario_names(benchmark.name))
-        elif names == ["one-class"]:
-            names = [f"{ONE_CLASS}{label}" for label in benchmark.classes]
-        chosen = [scenario(benchmark.name, name, benchmark.classes) for name in names]
-    choices = [m for m in METHODS if not (own and m == "clad:paper")]
-    wanted = choices if methods == "all" else _listed(methods)
-    for method in wanted:
-        known(method, choices, "method")
-    cells = []
-    for one in chosen:
-        for method in wanted:
-            source, values = "the defaults", {}
-            if not own:
-                path = config.preset(CLAD.get(method, "default"), benchmark.name)
-                source, values = str(path), config.read_values(path, one.name)
-            for seed in range(seeds):
-                cells.append(Cell(one, method, build_config(values, source, seed, assignments)))
-    return benchmark, cells
 
 
 @click.command()

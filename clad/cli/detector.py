@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from clad.cli.options import (
-    build_config,
     config_options,
     device_option,
     first_frame_option,
@@ -50,7 +49,7 @@ def fit(
 
     with reporting(quiet):
         values = config.read_values(config_file) if config_file else {}
-        settings = build_config(values, str(config_file), seed, assignments)
+        settings = config.assemble(values, str(config_file), assignments, seed)
         artifact.make_folder(model)
         with artifact.locked(model), log_file(model / "fit.log"):
             size, channels = settings.images.size, settings.images.channels

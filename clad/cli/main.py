@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from clad import __version__
-from clad.cli.bench import bench, table
+from clad.cli.bench import ablate, bench, table
 from clad.cli.data import data
 from clad.cli.detector import fit, info, score
 from clad.cli.monitor import monitor
@@ -62,6 +62,7 @@ for command in (
     sign,
     verify,
     bench,
+    ablate,
     table,
     data,
 ):

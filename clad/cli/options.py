@@ -12,7 +12,6 @@ import click
 
 if TYPE_CHECKING:
     from clad.calibration import Cost
-    from clad.config import Config
     from clad.data.folder import BadFile
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,19 +46,6 @@ def config_options(command: F) -> F:
     ):
         command = option(command)
     return command
-
-
-def build_config(
-    values: dict[str, Any], source: str, seed: int | None, assignments: tuple[str, ...]
-) -> Config:
-    """A file's values with ``--seed`` and ``--set`` over them; a mistake names where it stands."""
-    from clad import config
-
-    config.build(values, source)
-    values = config.override(values, assignments)
-    if seed is not None:
-        values["seed"] = seed
-    return config.build(values, "--set")
 
 
 data_root_option = click.option(

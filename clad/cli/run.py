@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clad.cli.options import (
-    build_config,
     config_options,
     data_root_option,
     output_options,
@@ -104,7 +103,7 @@ def _run_config(
     from clad import config
 
     path = config_file or config.preset(preset, dataset)
-    return build_config(config.read_values(path, scenario), str(path), seed, assignments)
+    return config.assemble(config.read_values(path, scenario), str(path), assignments, seed)
 
 
 def _print_results(results: list[dict[str, Any]]) -> None:

@@ -169,3 +169,25 @@ def test_scores_as_a_course_wants_them(clad, own, model):
     head, *lines = Path("k.csv").read_text().splitlines()
     assert head == "ID,score"
     assert [line.split(",")[0] for line in lines] == [str(i) for i in range(120)]
+
+
+def test_ablate_sweeps_plots_and_goes_on(clad, tmp_path, set_tiny):
+    file = tmp_path / "small.yaml"
+    keys = {k: v for a in set_tiny[1::2] for k, v in [a.split("=")]}
+    fixed = "".join(f"  {k}: {v}\n" for k, v in keys.items() if k != "dec.clusters")
+    file.write_text(
+        f"dataset: digits\nscenarios: [CUR]\nfixed:\n{fixed}sweep:\n  dec.clusters: [2, 4]\n"
+    )
+    result = clad("ablate", file)
+    assert result.exit_code == 0, result.output
+    out = Path("ablations/small")
+    found = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert [row["sweep"] for row in found] == [{"dec.clusters": 2}, {"dec.clusters": 4}]
+    assert [row["clusters"] for row in found] == [2, 4]
+    assert (out / "small.png").read_bytes().startswith(b"\x89PNG")
+    assert "2 cells in" in result.stdout
+    assert clad("ablate", file).exit_code == 0
+    assert len((out / "results.jsonl").read_text().splitlines()) == 2
+    wrong = clad("ablate", tmp_path / "absent.yaml")
+    assert wrong.exit_code == 2
+    assert "absent.yaml: cannot be read" in wrong.output

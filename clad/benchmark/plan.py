@@ -1,0 +1,147 @@
+"""Which cells a benchmark or an ablation has; a mistake in any shows before the first is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clad import config as configuration
+from clad.benchmark.cells import CLAD, METHODS, Cell
+from clad.data.benchmarks import load
+from clad.data.labelled import Benchmark
+from clad.data.own import read_own
+from clad.data.scenarios import ONE_CLASS, Scenario, known, scenario, scenario_names
+from clad.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set's images are: a name and the prepared data's folder, or a YAML file."""
+
+    dataset: str
+    root: Path | None = None
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a file of the user's."""
+        return self.dataset.endswith((".yaml", ".yml"))
+
+    def open(self) -> Benchmark:
+        """The labelled images, opened once a process."""
+        return _opened(self)
+
+    def scenarios(self, names: Sequence[str]) -> list[Scenario]:
+        """``all``, ``one-class`` or names. Raises DataError for an unknown one."""
+        if self.own:
+            _, only = read_own(Path(self.dataset))
+            for name in set(names) - {"all"}:
+                known(name, [only.name], f"scenario of {self.dataset}")
+            return [only]
+        classes = self.open().classes
+        if list(names) == ["all"]:
+            names = scenario_names(self.dataset)
+        elif list(names) == ["one-class"]:
+            names = [f"{ONE_CLASS}{label}" for label in classes]
+        return [scenario(self.dataset, name, classes) for name in names]
+
+    def settings(self, method: str, name: str) -> tuple[str, dict[str, Any]]:
+        """A method's recipe for a scenario, and where it stands."""
+        if self.own:
+            return "the defaults", {}
+        path = configuration.preset(CLAD.get(method, "default"), self.dataset)
+        return str(path), configuration.read_values(path, name)
+
+
+@cache
+def _opened(source: Source) -> Benchmark:
+    return read_own(Path(source.dataset))[0] if source.own else load(source.dataset, source.root)
+
+
+def cells(
+    source: Source,
+    scenarios: Sequence[str],
+    methods: Sequence[str],
+    seeds: int,
+    assignments: Iterable[str] = (),
+) -> list[Cell]:
+    """Scenarios x methods x seeds. Raises DataError and ConfigError."""
+    choices = [m for m in METHODS if not (source.own and m == "clad:paper")]
+    wanted = choices if list(methods) == ["all"] else methods
+    for method in wanted:
+        known(method, choices, "method")
+    assignments = list(assignments)
+    return [
+        Cell(
+            one,
+            method,
+            configuration.assemble(values, where, assignments, seed),
+        )
+        for one in source.scenarios(scenarios)
+        for method in wanted
+        for where, values in [source.settings(method, one.name)]
+        for seed in range(seeds)
+    ]
+
+
+class Ablation(BaseModel):
+    """A file of ``configs/ablation``: one or two keys swept over values, everything else fixed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str
+    scenarios: list[str] = ["all"]
+    method: str = Field("clad", description="clad or clad:paper")
+    seeds: int = Field(1, ge=1)
+    fixed: dict[str, Any] = Field({}, description="keys of the configuration set for every cell")
+    sweep: Annotated[dict[str, list[Any]], Field(min_length=1, max_length=2)]
+
+
+def read_ablation(path: Path) -> Ablation:
+    """Raises ConfigError naming the file and the key that is wrong."""
+    import yaml
+
+    try:
+        return Ablation.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    except ValidationError as error:
+        found = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()
+        )
+        keys = ", ".join(Ablation.model_fields)
+        raise ConfigError(f"{path}: {found} (keys: {keys})") from None
+
+
+def ablation_cells(
+    ablation: Ablation, source: Source, seeds: int | None = None
+) -> list[tuple[dict[str, Any], Cell]]:
+    """Every combination of the swept values, with those values."""
+    known(ablation.method, list(CLAD), "method")
+    found = []
+    for one in source.scenarios(ablation.scenarios):
+        where, values = source.settings(ablation.method, one.name)
+        for combination in product(*ablation.sweep.values()):
+            point = dict(zip(ablation.sweep, combination, strict=True))
+            changes = _nested({**ablation.fixed, **point})
+            for seed in range(seeds or ablation.seeds):
+                configuration.build(values, where)
+                changed = {**configuration.merge(values, changes), "seed": seed}
+                settings = configuration.build(changed, "sweep")
+                found.append((point, Cell(one, ablation.method, settings)))
+    return found
+
+
+def _nested(assignments: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"dec.clusters": 3}`` -> ``{"dec": {"clusters": 3}}``."""
+    nested: dict[str, Any] = {}
+    for key, value in assignments.items():
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        nested = configuration.merge(nested, value)
+    return nested

@@ -1,0 +1,88 @@
+"""Where cells are run: in this process, in several on this machine, or on a Dask cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any
+
+from clad.benchmark.cells import Cell, run_cell
+from clad.benchmark.plan import Source
+from clad.errors import CladError, MissingExtraError
+
+Row = dict[str, Any]
+
+
+def run_all(
+    cells: Sequence[Cell],
+    source: Source,
+    *,
+    jobs: int = 1,
+    scheduler: str | None = None,
+    progress: bool = False,
+) -> Iterator[Row]:
+    """The cells' rows, each as soon as it is there, so that an interruption loses no finished one.
+
+    ``jobs`` processes share this machine's cores. ``scheduler``: the address of a Dask scheduler,
+    whose workers need this package and the data under the same path; a cell of a worker that dies
+    is given to another. Raises CladError where no process or scheduler is left to run them.
+    """
+    if scheduler is not None:
+        yield from _on_dask(cells, source, scheduler)
+    elif jobs > 1:
+        yield from _in_processes(cells, source, jobs)
+    else:
+        for cell in cells:
+            yield run_cell(cell, source.open(), progress=progress)
+
+
+def _in_processes(cells: Sequence[Cell], source: Source, jobs: int) -> Iterator[Row]:
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    context = multiprocessing.get_context("spawn")  # a fork would take torch's locks along
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        futures = [pool.submit(_run, cell, source, threads) for cell in cells]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except RuntimeError as error:  # BrokenProcessPool
+            raise CladError(
+                "a process that ran cells was killed (out of memory?); finished cells are kept, "
+                "the same command goes on, with fewer --jobs perhaps"
+            ) from error
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def _on_dask(cells: Sequence[Cell], source: Source, scheduler: str) -> Iterator[Row]:
+    try:
+        import distributed
+    except ImportError:
+        raise MissingExtraError(
+            "--scheduler needs Dask Distributed: pip install 'clad[cluster]'"
+        ) from None
+    try:
+        client = distributed.Client(scheduler, timeout="30s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise CladError(f"--scheduler {scheduler}: no Dask scheduler there ({error})") from None
+    with client, client.as_current():
+        futures = [client.submit(_run, cell, source, None, pure=False) for cell in cells]
+        try:
+            for _, row in distributed.as_completed(futures, with_results=True):
+                yield row
+        except distributed.KilledWorker as error:
+            raise CladError(
+                f"workers that ran cells kept dying ({error}); finished cells are kept, the same "
+                "command goes on"
+            ) from error
+
+
+def _run(cell: Cell, source: Source, threads: int | None) -> Row:
+    """In a worker."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return run_cell(cell, source.open(), progress=False)

@@ -1,0 +1,91 @@
+"""The picture of an ablation: AUROC over the swept key, a line a scenario; two keys are a map each.
+
+A line is drawn as in the paper's figure 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clad.report.canvas import CLUSTERS, picture
+
+Row = Mapping[str, Any]
+
+
+def draw_ablation(path: Path, rows: Sequence[Row], title: str) -> None:
+    """``rows``: finished cells with ``sweep``, ``scenario`` and ``auroc``."""
+    keys = list(rows[0]["sweep"])
+    if len(keys) == 1:
+        _lines(path, rows, keys[0], title)
+    else:
+        _maps(path, rows, keys[0], keys[1], title)
+
+
+def _values(rows: Sequence[Row], key: str) -> list[Any]:
+    """The values swept, in the order of the file."""
+    return list(dict.fromkeys(row["sweep"][key] for row in rows))
+
+
+def _scenarios(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["scenario"] for row in rows))
+
+
+def _aurocs(rows: Sequence[Row], scenario: str, **point: Any) -> list[float]:
+    return [
+        100 * row["auroc"]
+        for row in rows
+        if row["scenario"] == scenario and all(row["sweep"][k] == v for k, v in point.items())
+    ]
+
+
+def _lines(path: Path, rows: Sequence[Row], key: str, title: str) -> None:
+    values = _values(rows, key)
+    numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    places = np.array(values, float) if numeric else np.arange(len(values))
+    with picture(path, 7.5, 4.5) as figure:
+        ax = figure.subplots()
+        for number, scenario in enumerate(_scenarios(rows)):
+            cells = [_aurocs(rows, scenario, **{key: value}) for value in values]
+            mean = np.array([np.mean(c) if c else np.nan for c in cells])
+            spread = np.array([np.std(c, ddof=1) if len(c) > 1 else 0.0 for c in cells])
+            colour = CLUSTERS[number % len(CLUSTERS)]
+            ax.plot(places, mean, "o-" if numeric else "o", color=colour, label=scenario)
+            ax.fill_between(places, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
+        if not numeric:
+            ax.set_xticks(places, [str(value) for value in values])
+        ax.axhline(50, color="#767676", linestyle=":", linewidth=1)
+        ax.set(title=title, xlabel=key, ylabel="AUROC, %")
+        ax.legend(title="normal")
+
+
+def _maps(path: Path, rows: Sequence[Row], across: str, down: str, title: str) -> None:
+    scenarios, columns, lines = _scenarios(rows), _values(rows, across), _values(rows, down)
+    with picture(path, 1.5 + 3.2 * len(scenarios), 1.6 + 0.5 * len(lines)) as figure:
+        figure.suptitle(title, x=0.01, ha="left", weight="bold")
+        for ax, scenario in zip(
+            np.atleast_1d(figure.subplots(1, len(scenarios), sharey=True)), scenarios, strict=True
+        ):
+            means = np.array(
+                [
+                    [
+                        np.mean(_aurocs(rows, scenario, **{across: a, down: d}) or [np.nan])
+                        for a in columns
+                    ]
+                    for d in lines
+                ]
+            )
+            ax.imshow(means, cmap="cividis", aspect="auto")
+            middle = np.nanmean([np.nanmin(means), np.nanmax(means)])
+            for i, j in np.ndindex(means.shape):
+                dark = means[i, j] < middle
+                ax.text(j, i, f"{means[i, j]:.1f}", ha="center", va="center",
+                        color="white" if dark else "black", fontsize=8)  # fmt: skip
+            ax.set(title=scenario, xlabel=across)
+            ax.set_xticks(range(len(columns)), [str(c) for c in columns])
+            ax.set_yticks(range(len(lines)), [str(d) for d in lines])
+            ax.spines[:].set_visible(False)
+        figure.axes[0].set_ylabel(down)

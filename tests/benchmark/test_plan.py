@@ -1,0 +1,82 @@
+"""Which cells there are, and what is wrong with a file before the first is run."""
+
+from pathlib import Path
+
+import pytest
+
+from clad.benchmark.plan import Source, ablation_cells, cells, read_ablation
+from clad.errors import ConfigError, DataError
+
+ROOT = Path(__file__).parents[2]
+ABLATIONS = sorted((ROOT / "configs" / "ablation").glob("*.yaml"))
+DIGITS = Source("digits")
+
+
+def test_scenarios_methods_and_seeds():
+    found = cells(DIGITS, ["CUR", "MIX"], ["clad", "ocsvm"], 2, ["dec.clusters=5"])
+    assert len(found) == 2 * 2 * 2
+    assert len({cell.key for cell in found}) == 8
+    assert {cell.config.dec.clusters for cell in found} == {5}
+    assert [cell.config.seed for cell in found[:2]] == [0, 1]
+    one = cells(DIGITS, ["one-class"], ["ocsvm"], 1)
+    assert [cell.scenario.name for cell in one] == [f"one-class:{i}" for i in range(10)]
+
+
+def ablation(tmp_path, text):
+    file = tmp_path / "a.yaml"
+    file.write_text(text)
+    return read_ablation(file)
+
+
+def test_every_combination_of_the_swept_values(tmp_path):
+    swept = ablation(
+        tmp_path,
+        "dataset: digits\nscenarios: [CUR]\nseeds: 2\nfixed: {dec.epochs: 3}\n"
+        "sweep:\n  dec.clusters: [3, auto]\n  classifier.rotations: [1, 4]\n",
+    )
+    found = ablation_cells(swept, DIGITS)
+    assert len(found) == 2 * 2 * 2
+    assert len({cell.key for _, cell in found}) == 8
+    point, cell = found[-1]
+    assert point == {"dec.clusters": "auto", "classifier.rotations": 4}
+    assert cell.config.dec.clusters == "auto"
+    assert cell.config.classifier.rotations == 4
+    assert cell.config.dec.epochs == 3
+    assert len(ablation_cells(swept, DIGITS, seeds=5)) == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dataset: digits", r"a\.yaml: sweep: Field required \(keys: dataset, scenarios"),
+        ("dataset: digits\nsweep: {}", "sweep: Dictionary should have at least 1 item"),
+        ("dataset: digits\nsweep: {a: 3}", r"sweep\.a: Input should be a valid list"),
+        ("dataset: digits\nsweeps: {a: [3]}", "sweeps: Extra inputs are not permitted"),
+        ("[", "cannot be read"),
+    ],
+)
+def test_a_wrong_file(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        ablation(tmp_path, text)
+    with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read"):
+        read_ablation(tmp_path / "absent.yaml")
+
+
+def test_a_swept_key_that_is_unknown_names_the_nearest(tmp_path):
+    swept = ablation(tmp_path, "dataset: digits\nsweep: {dec.clusterz: [3]}")
+    with pytest.raises(ConfigError, match=r"dec\.clusterz: unknown key; did you mean 'clusters'"):
+        ablation_cells(swept, DIGITS)
+
+
+def test_an_unknown_method(tmp_path):
+    swept = ablation(tmp_path, "dataset: digits\nmethod: cladd\nsweep: {dec.clusters: [3]}")
+    with pytest.raises(DataError, match=r"unknown method 'cladd'.* did you mean 'clad'"):
+        ablation_cells(swept, DIGITS)
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda p: p.stem)
+def test_every_ablation_of_the_repository_sweeps_known_keys(path, monkeypatch):
+    """On the digits, since MNIST need not be here."""
+    found = read_ablation(path).model_copy(update={"dataset": "digits", "method": "clad"})
+    points = ablation_cells(found, DIGITS)
+    assert len({cell.key for _, cell in points}) == len(points) >= 9

@@ -1,0 +1,57 @@
+"""Cells in several processes and on a cluster: every row once, whoever dies."""
+
+import os
+import signal
+
+import pytest
+
+from clad.benchmark.plan import Source, cells
+from clad.benchmark.results import key
+from clad.benchmark.workers import run_all
+from clad.errors import CladError
+
+DIGITS = Source("digits")
+METHODS = ["pca-reconstruction", "pca-neighbours"]
+
+
+@pytest.fixture(scope="module")
+def wanted():
+    return cells(DIGITS, ["CUR", "STR"], METHODS, 2)
+
+
+@pytest.fixture(scope="module")
+def alone(wanted):
+    return {key(row): row["auroc"] for row in run_all(wanted, DIGITS)}
+
+
+def test_two_processes_give_the_rows_of_one(wanted, alone):
+    rows = list(run_all(wanted, DIGITS, jobs=2))
+    assert len(rows) == len(wanted)
+    assert {key(row): row["auroc"] for row in rows} == pytest.approx(alone)
+
+
+# Dask's own warnings are not ours to mend
+@pytest.mark.filterwarnings("default")
+def test_a_worker_killed_in_the_middle_loses_and_repeats_nothing(wanted, alone):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+        rows = []
+        for row in run_all(wanted, DIGITS, scheduler=cluster.scheduler_address):
+            rows.append(row)
+            if len(rows) == 2:
+                os.kill(cluster.workers[0].pid, signal.SIGKILL)
+    assert len(rows) == len(wanted)
+    assert {key(row): row["auroc"] for row in rows} == pytest.approx(alone)
+
+
+@pytest.mark.filterwarnings("default")
+def test_no_scheduler_there(wanted, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    client = distributed.Client
+    monkeypatch.setattr(
+        distributed, "Client", lambda *a, **k: client(*a, **{**k, "timeout": "0.5s"})
+    )
+    with pytest.raises(CladError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler there"):
+        list(run_all(wanted, DIGITS, scheduler="tcp://127.0.0.1:9"))
