@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from clad.report.canvas import CLUSTERS, picture
+from clad.report.canvas import CLUSTERS, NEUTRAL, picture
 
 Row = Mapping[str, Any]
+CHANCE = 50.0  # % AUROC
 
 
 def draw_ablation(path: Path, rows: Sequence[Row], title: str) -> None:
@@ -55,37 +56,39 @@ def _lines(path: Path, rows: Sequence[Row], key: str, title: str) -> None:
             colour = CLUSTERS[number % len(CLUSTERS)]
             ax.plot(places, mean, "o-" if numeric else "o", color=colour, label=scenario)
             ax.fill_between(places, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
-        if not numeric:
-            ax.set_xticks(places, [str(value) for value in values])
-        ax.axhline(50, color="#767676", linestyle=":", linewidth=1)
+        ax.set_xticks(places, [str(value) for value in values])
+        low, high = ax.get_ylim()
+        if low < CHANCE < high:
+            ax.axhline(CHANCE, color=NEUTRAL, linestyle=":", linewidth=1)
         ax.set(title=title, xlabel=key, ylabel="AUROC, %")
         ax.legend(title="normal")
 
 
 def _maps(path: Path, rows: Sequence[Row], across: str, down: str, title: str) -> None:
     scenarios, columns, lines = _scenarios(rows), _values(rows, across), _values(rows, down)
+    means = {
+        scenario: np.array(
+            [
+                [
+                    np.mean(_aurocs(rows, scenario, **{across: a, down: d}) or [np.nan])
+                    for a in columns
+                ]
+                for d in lines
+            ]
+        )
+        for scenario in scenarios
+    }
+    low, high = (extreme([*means.values()]) for extreme in (np.nanmin, np.nanmax))
     with picture(path, 1.5 + 3.2 * len(scenarios), 1.6 + 0.5 * len(lines)) as figure:
         figure.suptitle(title, x=0.01, ha="left", weight="bold")
-        for ax, scenario in zip(
-            np.atleast_1d(figure.subplots(1, len(scenarios), sharey=True)), scenarios, strict=True
-        ):
-            means = np.array(
-                [
-                    [
-                        np.mean(_aurocs(rows, scenario, **{across: a, down: d}) or [np.nan])
-                        for a in columns
-                    ]
-                    for d in lines
-                ]
-            )
-            ax.imshow(means, cmap="cividis", aspect="auto")
-            middle = np.nanmean([np.nanmin(means), np.nanmax(means)])
-            for i, j in np.ndindex(means.shape):
-                dark = means[i, j] < middle
-                ax.text(j, i, f"{means[i, j]:.1f}", ha="center", va="center",
-                        color="white" if dark else "black", fontsize=8)  # fmt: skip
+        axes = np.atleast_1d(figure.subplots(1, len(scenarios), sharey=True))
+        for ax, (scenario, values) in zip(axes, means.items(), strict=True):
+            ax.imshow(values, cmap="cividis", aspect="auto", vmin=low, vmax=high)
+            for (i, j), value in np.ndenumerate(values):
+                colour = "white" if value < (low + high) / 2 else "black"
+                ax.text(j, i, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=8)
             ax.set(title=scenario, xlabel=across)
             ax.set_xticks(range(len(columns)), [str(c) for c in columns])
             ax.set_yticks(range(len(lines)), [str(d) for d in lines])
             ax.spines[:].set_visible(False)
-        figure.axes[0].set_ylabel(down)
+        axes[0].set_ylabel(down)
