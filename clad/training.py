@@ -18,7 +18,7 @@ Positions = NDArray[np.int64]
 
 
 class Checkpoints(Protocol):
-    """Where training keeps what it would hate to lose; see ``artifact.CheckpointFolder``."""
+    """Where training keeps what it would hate to lose; see ``checkpoints.CheckpointFolder``."""
 
     def save(self, stage: str, tensors: dict[str, Tensor], progress: dict[str, object]) -> None:
         """Keep the state of ``stage``, replacing what was kept before."""

@@ -17,10 +17,9 @@ from faults.models import PICKLES, Trap, replace, rewrite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clad import artifact
+from clad import artifact, checkpoints
 from clad.artifact import (
     Bundle,
-    CheckpointFolder,
     load_weights,
     locked,
     make_folder,
@@ -29,6 +28,7 @@ from clad.artifact import (
     write_bundle,
     write_json,
 )
+from clad.checkpoints import CheckpointFolder
 from clad.errors import CladError, ModelError
 
 DOCUMENT = {"kind": "test", "rate": 1e-05, "name": "Stra\u00dfe", "list": [1, 2.5, None, True]}
@@ -470,7 +470,7 @@ def test_a_damaged_checkpoint_is_not_used(tmp_path, pattern, damage):
 
 def test_checkpoints_are_due_after_their_interval(tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(artifact.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
     folder = CheckpointFolder(tmp_path, "run", every=30)
     assert not folder.due()
     now[0] += 29
@@ -484,13 +484,13 @@ def test_checkpoints_are_due_after_their_interval(tmp_path, monkeypatch):
 def test_slow_checkpoints_are_rarer(tmp_path, monkeypatch):
     """One that takes a second is written every 50 seconds: 2% of the time."""
     now = [100.0]
-    monkeypatch.setattr(artifact.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
     folder = CheckpointFolder(tmp_path, "run", every=30)
 
     def slow_write(*_):
         now[0] += 1.0
 
-    monkeypatch.setattr(artifact, "write_bundle", slow_write)
+    monkeypatch.setattr(checkpoints, "write_bundle", slow_write)
     folder.save("dec", {"w": torch.ones(1)}, {})
     now[0] += 49
     assert not folder.due()

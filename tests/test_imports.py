@@ -18,7 +18,7 @@ ORDER = """
 errors
 config runtime metrics
 threshold training artifact data health
-stages calibration
+stages calibration checkpoints
 configurable model
 detector baselines
 pipeline
@@ -36,6 +36,7 @@ ONLY = {
     "training": {"errors", "runtime"},
     "artifact": {"errors"},
     "health": {"errors"},
+    "checkpoints": {"errors", "artifact"},
     "signing": {"errors", "artifact"},
     "data": {"errors", "runtime"},
     "baselines": {"errors", "runtime", "training", "data.images", "stages"},

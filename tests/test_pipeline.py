@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from clad import CLAD, artifact
 from clad.benchmark.experiment import evaluate
+from clad.checkpoints import CheckpointFolder
 from clad.config import Config, build
 from clad.data.images import ImageSet
 from clad.data.labelled import Benchmark, Labelled
@@ -388,7 +389,7 @@ def test_cross_calibration_goes_on_where_it_was(tiny, normals, monkeypatch, tmp_
     """Interrupted in the second fold: the first is not trained again, and the end is the same."""
     config = {**tiny, "calibration": {"method": "cross", "folds": 3}}
     whole = CLAD(config).fit(normals[:120])
-    checkpoints = artifact.CheckpointFolder(tmp_path, "run", every=0)
+    checkpoints = CheckpointFolder(tmp_path, "run", every=0)
     measure, calls = Model.measure, []
 
     def interrupted(self, *args, **kwargs):
@@ -606,7 +607,7 @@ def test_a_key_of_the_configuration_that_this_version_does_not_know(copied):
 
 def test_a_checkpoint_is_no_model(tmp_path):
     """A bundle too, whole and with the right hashes, but not a detector."""
-    kept = artifact.CheckpointFolder(tmp_path, "a run")
+    kept = CheckpointFolder(tmp_path, "a run")
     kept.save("dec", {"weight": torch.zeros(3)}, {"losses": []})
     with pytest.raises(ModelError):
         CLAD.load(tmp_path / "dec")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from clad.artifact import CheckpointFolder
+from clad.checkpoints import CheckpointFolder
 from clad.errors import FitError
 from clad.runtime import Runtime
 from clad.training import learning_rate, train

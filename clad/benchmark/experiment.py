@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clad import metrics
-from clad.artifact import CheckpointFolder
 from clad.calibration import trade_off
+from clad.checkpoints import CheckpointFolder
 from clad.config import Config
 from clad.data.images import ImageSet
 from clad.data.splits import Task

@@ -8,7 +8,6 @@ from typing import Any
 
 from clad import review
 from clad.artifact import (
-    CheckpointFolder,
     locked,
     make_folder,
     read_bundle,
@@ -16,6 +15,7 @@ from clad.artifact import (
     write_json,
 )
 from clad.benchmark.experiment import Result, evaluate
+from clad.checkpoints import CheckpointFolder
 from clad.config import Config
 from clad.data.labelled import Benchmark
 from clad.data.scenarios import Scenario

@@ -43,6 +43,7 @@ def fit(
 ) -> None:
     """Learn from normal IMAGES: a folder, a zip, a .npy or a text file of paths."""
     from clad import artifact, config, review
+    from clad.checkpoints import CheckpointFolder
     from clad.data.inputs import as_image_set
     from clad.pipeline import CLAD
     from clad.provenance import commit, fingerprint, log_file, versions
@@ -57,9 +58,7 @@ def fit(
                 images, size=size, channels=channels, on_bad=on_bad, first_frame=first_frame
             )
             warn_bad(bad)
-            checkpoints = artifact.CheckpointFolder(
-                model / "checkpoints", fingerprint(settings, found)
-            )
+            checkpoints = CheckpointFolder(model / "checkpoints", fingerprint(settings, found))
             if fresh:
                 checkpoints.clear()
             detector = CLAD(settings, progress=not quiet).fit(found, checkpoints=checkpoints)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from clad import artifact
+from clad.checkpoints import CheckpointFolder
 from clad.cli import main
 from clad.data.benchmarks import load
 from clad.data.scenarios import scenario
@@ -115,7 +115,7 @@ def _as_child(
         os.dup2(sink, 1)
         os.dup2(sink, 2)
         sync, os.fsync = os.fsync, fsync
-        artifact.CheckpointFolder.due = lambda self: True  # type: ignore[method-assign]
+        CheckpointFolder.due = lambda self: True  # type: ignore[method-assign]
         register_optimizer_step_post_hook(lambda *_: event(STEP))
         import sys
 

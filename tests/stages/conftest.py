@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clad.artifact import CheckpointFolder
+from clad.checkpoints import CheckpointFolder
 from clad.data.images import ImageSet
 from clad.runtime import Runtime
 
