@@ -256,8 +256,13 @@ def process(words, folder):
     """A process of its own; where ``clad`` lies is told by PYTHONPATH, not by what is installed."""
     inherited = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([str(ROOT), *([inherited] if inherited else [])])
+    # tests that a shell runs in the background ignore SIGINT, and their children would as well
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from clad.cli import main; main(prog_name='clad')"
+    )
     return subprocess.Popen(
-        [sys.executable, "-c", "from clad.cli import main; main(prog_name='clad')", *words],
+        [sys.executable, "-c", code, *words],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
