@@ -135,8 +135,9 @@ def score(
             on_bad=on_bad,
             first_frame=first_frame,
         ):
-            measured.append(detector.measure(found))
             bad += faults
+            if len(found):
+                measured.append(detector.measure(found))
             for name, values in file_columns(found).items():
                 files.setdefault(name, []).extend(values)
         scores = detector.decide(measured)

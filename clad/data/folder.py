@@ -72,15 +72,14 @@ def read_parts(
 ) -> Iterator[tuple[ImageSet, list[BadFile]]]:
     """As ``read_images``, at most ``part`` images at a time: memory holds no more of them.
 
-    Bad files are listed when the last part has been read, with ``on_bad="error"`` in a DataError.
+    A part may be empty, all its files being bad. Bad files are listed when the last part has been read, with ``on_bad="error"`` in a DataError.
     """
     with _entries(source) as entries:
         faults: list[BadFile] = []
         for start in track(range(0, len(entries), part), "parts"):
             images, bad = _decode(entries[start : start + part], size, channels, first_frame)
             faults += bad
-            if len(images):
-                yield images, bad
+            yield images, bad
         _judge(faults, len(entries), on_bad)
 
 

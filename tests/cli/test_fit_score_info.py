@@ -9,6 +9,7 @@ import signal
 import struct
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from clad.cli import main
+from clad.data import inputs
 from clad.stages.classifier import Classifier
 
 COLUMNS = [
@@ -265,6 +267,18 @@ def test_bad_files_are_skipped_counted_and_listed(clad, model, spoilt, mixed, de
     assert set(skipped) == set(BAD)
     for name, (_, reason) in BAD.items():
         assert reason in skipped[name]
+
+
+def test_parts_change_nothing(clad, model, spoilt, monkeypatch):
+    """Two images at a time, so that some parts hold bad files alone."""
+    whole = clad("score", model, spoilt, "-o", "whole.csv", "--on-bad", "skip")
+    monkeypatch.setattr(inputs, "read_parts", partial(inputs.read_parts, part=2))
+    parts = clad("score", model, spoilt, "-o", "parts.csv", "--on-bad", "skip")
+    assert whole.exit_code == parts.exit_code == 0
+    assert rows_of("parts.skipped.csv") == rows_of("whole.skipped.csv")
+    one, other = rows_of("whole.csv"), rows_of("parts.csv")
+    assert [row["path"] for row in one] == [row["path"] for row in other]
+    assert [row["anomaly"] for row in one] == [row["anomaly"] for row in other]
 
 
 def as_16_bit(image, path):
