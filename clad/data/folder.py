@@ -72,7 +72,8 @@ def read_parts(
 ) -> Iterator[tuple[ImageSet, list[BadFile]]]:
     """As ``read_images``, at most ``part`` images at a time: memory holds no more of them.
 
-    A part may be empty, all its files being bad. Bad files are listed when the last part has been read, with ``on_bad="error"`` in a DataError.
+    A part may be empty, all its files being bad. With ``on_bad="error"`` bad files are listed in a
+    DataError when the last part has been read.
     """
     with _entries(source) as entries:
         faults: list[BadFile] = []
