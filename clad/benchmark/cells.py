@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class Cell:
     method: str
     config: Config
 
-    @property
+    @cached_property
     def setting(self) -> str:
         """Everything but scenario and seed that decides the result, as 12 hex digits."""
         settings = self.config.model_copy(update={"seed": 0}).model_dump_json()

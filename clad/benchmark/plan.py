@@ -50,9 +50,17 @@ class Source:
             names = [f"{ONE_CLASS}{label}" for label in classes]
         return [scenario(self.dataset, name, classes) for name in names]
 
+    def offers(self, method: str) -> bool:
+        """Whether there is a recipe: the authors released none for digits or for a user's data."""
+        try:
+            self.settings(method, "")
+        except ConfigError:
+            return False
+        return True
+
     def settings(self, method: str, name: str) -> tuple[str, dict[str, Any]]:
         """A method's recipe for a scenario, and where it stands."""
-        if self.own:
+        if self.own and method != "clad:paper":
             return "the defaults", {}
         path = configuration.preset(CLAD.get(method, "default"), self.dataset)
         return str(path), configuration.read_values(path, name)
@@ -71,18 +79,15 @@ def cells(
     assignments: Iterable[str] = (),
 ) -> list[Cell]:
     """Scenarios x methods x seeds. Raises DataError and ConfigError."""
-    choices = [m for m in METHODS if not (source.own and m == "clad:paper")]
+    chosen = source.scenarios(scenarios)
+    choices = [method for method in METHODS if source.offers(method)]
     wanted = choices if list(methods) == ["all"] else methods
     for method in wanted:
         known(method, choices, "method")
     assignments = list(assignments)
     return [
-        Cell(
-            one,
-            method,
-            configuration.assemble(values, where, assignments, seed),
-        )
-        for one in source.scenarios(scenarios)
+        Cell(one, method, configuration.assemble(values, where, assignments, seed))
+        for one in chosen
         for method in wanted
         for where, values in [source.settings(method, one.name)]
         for seed in range(seeds)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from clad.benchmark.cells import METHODS
 from clad.benchmark.plan import Source, ablation_cells, cells, read_ablation
 from clad.errors import ConfigError, DataError
 
@@ -20,6 +21,13 @@ def test_scenarios_methods_and_seeds():
     assert [cell.config.seed for cell in found[:2]] == [0, 1]
     one = cells(DIGITS, ["one-class"], ["ocsvm"], 1)
     assert [cell.scenario.name for cell in one] == [f"one-class:{i}" for i in range(10)]
+
+
+def test_all_methods_are_those_with_a_recipe():
+    methods = {cell.method for cell in cells(DIGITS, ["CUR"], ["all"], 1)}
+    assert methods == set(METHODS) - {"clad:paper"}
+    with pytest.raises(DataError, match="unknown method 'clad:paper'"):
+        cells(DIGITS, ["CUR"], ["clad:paper"], 1)
 
 
 def ablation(tmp_path, text):
