@@ -99,7 +99,7 @@ def test_tables_of_what_was_run(clad):
     [
         (["bench", "digit"], "did you mean 'digits'?"),
         (["bench", "digits", "--scenarios", "CUT"], "unknown scenario of digits 'CUT'; known are"),
-        (["bench", "digits", "--methods", "svm"], "unknown method 'svm'; known are clad, pca-recon"),
+        (["bench", "digits", "--methods", "svm"], "unknown method 'svm'; known are clad, pca"),
         (["bench", "digits", "--seeds", "0"], "--seeds"),
         (["bench", "digits", "--set", "dec.cluster=3"], "did you mean 'clusters'?"),
         (["table", "absent"], "absent: cannot be read"),
