@@ -125,8 +125,3 @@ def _fitted(
         chosen = np.isin(train.index, fit_images.index)
         return Oracle().fit(fit_images, task.answers.train_labels[chosen], runtime)
     return BASELINES[name]().fit(fit_images, runtime)
-
-
-def below_chance(row: dict[str, Any]) -> float:
-    """Share of the anomalous classes with an AUROC under 0.5 in one row of results."""
-    return float(np.mean([value < 0.5 for value in row["auroc_by_class"].values()]))

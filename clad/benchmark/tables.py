@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from clad.benchmark.cells import METHODS, below_chance
 from clad.benchmark.paper import PAPER
 from clad.data.scenarios import SCENARIOS
 from clad.errors import DataError
@@ -45,7 +44,8 @@ def table(
     if not groups:
         raise DataError("no finished cells among the results")
     lines = sorted({key[:2] for key in groups}, key=_order)
-    columns = sorted({key[2:] for key in groups}, key=lambda c: (METHODS.index(c[0]), c[1]))
+    columns = list(dict.fromkeys(key[2:] for key in groups))  # as they were run, ours first
+    columns.sort(key=lambda column: not column[0].startswith("clad"))
     names = [
         method if [m for m, _ in columns].count(method) == 1 else f"{method} ({setting})"
         for method, setting in columns
@@ -106,8 +106,13 @@ def _values(rows: list[dict[str, Any]], metric: str, kind: str | None = None) ->
     if kind is not None:
         return [100 * r["auroc_by_class"][kind] for r in rows if kind in r["auroc_by_class"]]
     if metric == "below_chance":
-        return [100 * below_chance(row) for row in rows]
+        return [100 * _below_chance(row) for row in rows]
     return [100 * row[metric] for row in rows]
+
+
+def _below_chance(row: dict[str, Any]) -> float:
+    """Share of the anomalous classes with an AUROC under 0.5."""
+    return float(np.mean([value < 0.5 for value in row["auroc_by_class"].values()]))
 
 
 def _marks(cells: list[list[float]], metric: str) -> list[str]:

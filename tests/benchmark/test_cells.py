@@ -7,7 +7,7 @@ from clad import CLAD
 from clad.baselines.methods import BASELINES
 from clad.baselines.principal_components import PCANeighbours
 from clad.benchmark import cells
-from clad.benchmark.cells import Cell, below_chance, run_cell
+from clad.benchmark.cells import Cell, run_cell
 from clad.config import build
 from clad.data.benchmarks import load
 from clad.data.scenarios import scenario
@@ -76,7 +76,3 @@ def test_another_setting_or_commit_is_another_cell(digits, tiny, monkeypatch):
     assert one.setting != cell_of(digits, "clad", tiny).setting
     monkeypatch.setattr(cells, "commit", lambda: "another")
     assert cell_of(digits, "clad", one.config.model_dump()).setting != one.setting
-
-
-def test_share_of_classes_under_chance():
-    assert below_chance({"auroc_by_class": {"a": 0.4, "b": 0.5, "c": 0.9, "d": 0.1}}) == 0.5
