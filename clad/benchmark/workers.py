@@ -6,11 +6,13 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from clad.benchmark.cells import Cell, run_cell
 from clad.benchmark.plan import Source
 from clad.errors import CladError, MissingExtraError
+from clad.provenance import commit
 
 Row = dict[str, Any]
 
@@ -39,14 +41,14 @@ def run_all(
 
 
 def _in_processes(cells: Sequence[Cell], source: Source, jobs: int) -> Iterator[Row]:
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads, here = max(1, (os.cpu_count() or 1) // jobs), commit()
     context = multiprocessing.get_context("spawn")  # a fork would take torch's locks along
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        futures = [pool.submit(_run, cell, source, threads) for cell in cells]
+        futures = [pool.submit(_run, cell, source, threads, here) for cell in cells]
         try:
             for future in as_completed(futures):
                 yield future.result()
-        except RuntimeError as error:  # BrokenProcessPool
+        except BrokenProcessPool as error:
             raise CladError(
                 "a process that ran cells was killed (out of memory?); finished cells are kept, "
                 "the same command goes on, with fewer --jobs perhaps"
@@ -67,8 +69,9 @@ def _on_dask(cells: Sequence[Cell], source: Source, scheduler: str) -> Iterator[
         client = distributed.Client(scheduler, timeout="30s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise CladError(f"--scheduler {scheduler}: no Dask scheduler there ({error})") from None
+    here = commit()
     with client, client.as_current():
-        futures = [client.submit(_run, cell, source, None, pure=False) for cell in cells]
+        futures = [client.submit(_run, cell, source, None, here, pure=False) for cell in cells]
         try:
             for _, row in distributed.as_completed(futures, with_results=True):
                 yield row
@@ -79,10 +82,15 @@ def _on_dask(cells: Sequence[Cell], source: Source, scheduler: str) -> Iterator[
             ) from error
 
 
-def _run(cell: Cell, source: Source, threads: int | None) -> Row:
-    """In a worker."""
+def _run(cell: Cell, source: Source, threads: int | None, expected: str | None) -> Row:
+    """In a worker. Raises CladError where its code is of another commit than the command's."""
     import torch
 
+    if commit() != expected:
+        raise CladError(
+            f"a worker runs clad of commit {commit()}, this command is of {expected}; install the "
+            "same everywhere"
+        )
     if threads is not None:
         torch.set_num_threads(threads)
     return run_cell(cell, source.open(), progress=False)

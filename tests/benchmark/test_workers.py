@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from clad.benchmark import workers
 from clad.benchmark.plan import Source, cells
 from clad.benchmark.results import key
 from clad.benchmark.workers import run_all
@@ -28,6 +29,12 @@ def test_two_processes_give_the_rows_of_one(wanted, alone):
     rows = list(run_all(wanted, DIGITS, jobs=2))
     assert len(rows) == len(wanted)
     assert {key(row): row["auroc"] for row in rows} == pytest.approx(alone)
+
+
+def test_a_worker_of_another_commit_is_refused(wanted, monkeypatch):
+    monkeypatch.setattr(workers, "commit", lambda: "another")
+    with pytest.raises(CladError, match=r"a worker runs clad of .*, this command is of another"):
+        list(run_all(wanted, DIGITS, jobs=2))
 
 
 # Dask's own warnings are not ours to mend
