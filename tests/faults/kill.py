@@ -37,11 +37,11 @@ def command_line(command: str, data: Path, out: Path) -> list[str]:
 
 
 def choose(events: list[str], points: int, seed: int) -> list[int]:
-    """Positions of writes, drawn where there are too many, and then of training steps."""
+    """Positions of writes and, a quarter or what the writes leave, of training steps; drawn."""
     rng = random.Random(seed)
     writes = [i for i, kind in enumerate(events) if kind != STEP]
     steps = [i for i, kind in enumerate(events) if kind == STEP]
-    chosen = rng.sample(writes, min(len(writes), points))
+    chosen = rng.sample(writes, min(len(writes), points - min(len(steps), points // 4)))
     return sorted([*chosen, *rng.sample(steps, min(len(steps), points - len(chosen)))])
 
 
