@@ -48,15 +48,34 @@ class Calibration(_Section):
     folds: int = Field(5, ge=2, description="cross: models trained beside the final one")
 
 
+class Validation(_Section):
+    """Normal images that stage 3 does not train on, by which stage 4 weighs its scores."""
+
+    fraction: float = Field(0.1, ge=0, le=0.5, description="of those not held for calibration")
+    maximum: int = Field(1000, ge=2, description="images, however many there are")
+
+
+class Augment(_Section):
+    """Changes of a training image that leave what it shows the same; 0 and false: none."""
+
+    crop: float = Field(0.1, ge=0, lt=0.5, description="largest shift, share of the side")
+    flip: bool = Field(False, description="left and right swapped, every other time")
+    rotation: float = Field(0.0, ge=0, le=45, description="largest turn in degrees")
+    brightness: float = Field(0.3, ge=0, le=1)
+    contrast: float = Field(0.3, ge=0, le=1)
+    saturation: float = Field(0.3, ge=0, le=1)
+
+
 class Autoencoder(_Section):
     """Stage 1."""
 
     architecture: Literal["cvae", "cvae_large"] = "cvae"
-    latent_dim: int = Field(10, ge=1)
-    epochs: int = Field(20, ge=1)
-    batch_size: int = Field(512, ge=2)
+    latent_dim: int = Field(32, ge=1)
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(256, ge=2)
     learning_rate: float = Field(1e-3, gt=0)
     schedule: Schedule = "constant"
+    denoise: bool = Field(True, description="restore an image from an augmented copy of it")
 
 
 class Dec(_Section):
@@ -66,7 +85,13 @@ class Dec(_Section):
         "auto", description="auto: by a neighbour graph; a number: that many by k-means"
     )
     alpha: float = Field(1.0, gt=0, description="degrees of freedom of the Student-t kernel")
-    epochs: int = Field(20, ge=0)
+    agreement: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="auto: one cluster instead where augmented copies agree less (Rand index)",
+    )
+    epochs: int = Field(5, ge=0)
     batch_size: int = Field(256, ge=2)
     learning_rate: float = Field(0.01, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -82,10 +107,12 @@ class Classifier(_Section):
     # Under 16 channels oneDNN's strided 1x1 convolution writes out of bounds in its backward pass:
     # github.com/uxlfoundation/oneDNN/issues/6035
     width: int = Field(32, ge=16)
-    epochs: int = Field(10, ge=1)
+    epochs: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="auto: as many as show it 200,000 images of 32x32, from 5 to 60"
+    )
     batch_size: int = Field(128, ge=2)
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
     schedule: Schedule = "one-cycle"
     rotations: Literal["auto", 1, 2, 4] = Field(
         "auto", description="tell the turn beside the cluster; auto: 4, or 2 if not square"
@@ -102,8 +129,10 @@ class Odin(_Section):
 class Score(_Section):
     """Which anomaly score decides; ODIN's confidence is reported whichever it is."""
 
-    method: Literal["odin", "neighbours"] = "neighbours"
-    limit: int = Field(5000, ge=2, description="neighbours: normal images whose features are kept")
+    method: Literal["fused", "logits", "features", "texture", "neighbours", "odin"] = Field(
+        "fused", description="fused: of logits, features and texture"
+    )
+    limit: int = Field(5000, ge=2, description="normal images whose features are kept")
 
 
 class Threshold(_Section):
@@ -136,6 +165,8 @@ class Config(_Section):
     runtime: Runtime = Runtime()
     images: Images = Images()
     calibration: Calibration = Calibration()
+    validation: Validation = Validation()
+    augment: Augment = Augment()
     autoencoder: Autoencoder = Autoencoder()
     dec: Dec = Dec()
     classifier: Classifier = Classifier()

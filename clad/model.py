@@ -20,9 +20,10 @@ from clad.errors import ModelError
 from clad.runtime import Runtime, memory_advice
 from clad.stages.autoencoder import ConvolutionalAutoencoder
 from clad.stages.classifier import ResNet18
+from clad.stages.fused import PARTS, Fused
 from clad.stages.layers import LatentModel, encode
 from clad.stages.neighbours import Neighbours
-from clad.stages.odin import ODIN
+from clad.stages.odin import ODIN, log_confidence
 
 KIND = "clad"  # what a model's document says it is
 
@@ -32,7 +33,8 @@ class Measured:
     """What the networks say of N images: no threshold, no decision.
 
     ``score``: float64 (N,), higher = more anomalous. ``cluster``: int64 (N,), predicted.
-    ``confidence``: float64 (N,), ODIN's.
+    ``confidence``: float64 (N,), of the classifier at ODIN's temperature; with ODIN's perturbation
+    where ODIN is the score.
     """
 
     score: NDArray[np.float64]
@@ -64,17 +66,26 @@ class Model:
     centers: NDArray[np.float32]
     classifier: ResNet18
     neighbours: Neighbours | None
+    fused: Fused | None
     seen: NDArray[np.uint8]
 
     def measure(self, images: ImageSet, runtime: Runtime, *, fitted: bool = False) -> Measured:
         """Score images; ``fitted``: they are those fitted on, each no neighbour of its own."""
         with memory_advice("scoring: out of memory; give fewer images at a time"):
+            if self.fused is not None:
+                own = self.fused.kept_ if fitted else None
+                score, logits = self.fused.score(self.classifier, images, runtime, own)
+                log_s = log_confidence(torch.from_numpy(logits), self.config.odin.temperature)
+                return Measured(score, self._cluster(logits.argmax(axis=1)), log_s.exp().numpy())
             odin = ODIN(**dict(self.config.odin)).score(self.classifier, images, runtime)
             score = odin.scores
             if self.neighbours is not None:
                 own = self.neighbours.kept_ if fitted else None
                 score = self.neighbours.score(self.classifier, images, runtime, own)
-        return Measured(score, odin.classes // self.rotations, odin.confidence)
+        return Measured(score, self._cluster(odin.classes), odin.confidence)
+
+    def _cluster(self, classes: NDArray[np.int64]) -> NDArray[np.int64]:
+        return classes // self.rotations
 
     def latents(self, images: ImageSet, runtime: Runtime) -> NDArray[np.float32]:
         """Stage 1 and 2's latents float32 (N, D)."""
@@ -98,6 +109,11 @@ class Model:
             arrays["neighbours"] = {
                 "features": self.neighbours.features_,
                 "scales": self.neighbours.scales_,
+            }
+        if self.fused is not None:
+            arrays["fused"] = {
+                name: getattr(self.fused, f"{name}_")
+                for name in ("features", "textures", "whitening", "places", "scales")
             }
         document = {
             "kind": KIND,
@@ -147,8 +163,9 @@ class Model:
         for network in (autoencoder, classifier):
             runtime.place(network).eval()
 
-        neighbours = None
-        if config.score.method == "neighbours":
+        neighbours = fused = None
+        method = config.score.method
+        if method == "neighbours":
             neighbours = make_neighbours(config, rotations, runtime)
             neighbours.features_ = bundle.array(
                 "neighbours",
@@ -158,6 +175,18 @@ class Model:
                 source,
             )
             neighbours.scales_ = bundle.array("neighbours", "scales", "float64", (2,), source)
+        elif method != "odin":
+            fused = make_fused(config, rotations, runtime)
+            width = classifier.head.in_features // 2  # two for each map of the second stage
+            kept = len(arrays.get("fused", {}).get("textures", ()))
+            for name, dtype, shape in (
+                ("features", "float32", (rotations, kept, classifier.head.in_features)),
+                ("textures", "float32", (kept, width)),
+                ("whitening", "float32", (width, width)),
+                ("places", "float64", (len(PARTS),)),
+                ("scales", "float64", (len(PARTS),)),
+            ):
+                setattr(fused, f"{name}_", bundle.array("fused", name, dtype, shape, source))
         return cls(
             config=config,
             shape=(channels, height, width),
@@ -166,6 +195,7 @@ class Model:
             centers=centers,
             classifier=classifier,
             neighbours=neighbours,
+            fused=fused,
             seen=bundle.array("seen", "digests", "uint8", (None, DIGEST), source),
         )
 
@@ -174,6 +204,16 @@ def make_neighbours(config: Config, rotations: int, runtime: Runtime) -> Neighbo
     """The neighbour score as configured, not yet fitted."""
     return Neighbours(
         rotations=rotations, limit=config.score.limit, seed=runtime.seed_for("neighbours")
+    )
+
+
+def make_fused(config: Config, rotations: int, runtime: Runtime) -> Fused:
+    """The score that ``score.method`` names, not yet fitted."""
+    return Fused(
+        config.score.method,  # type: ignore[arg-type]
+        rotations=rotations,
+        limit=config.score.limit,
+        seed=runtime.seed_for("neighbours"),
     )
 
 

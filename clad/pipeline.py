@@ -19,8 +19,9 @@ from clad.data.inputs import as_image_set
 from clad.data.splits import calibration_folds, fit_calibration_split
 from clad.detector import Detector, Scores, decided
 from clad.errors import ConfigError, FitError, NotFittedError
-from clad.model import Model, make_neighbours
+from clad.model import Model, make_fused, make_neighbours
 from clad.runtime import log, memory_advice
+from clad.stages.augmentation import Augmentation
 from clad.stages.autoencoder import Autoencoder
 from clad.stages.classifier import Classifier
 from clad.stages.dec import DEC
@@ -118,13 +119,16 @@ class CLAD(Detector):
         """The four stages on these images: the model, pseudo-labels (N,) and training curves."""
         config, runtime = self.config_, self.runtime_
         rotations = choose_rotations(config.classifier.rotations, images.shape)
+        augment = Augmentation(**dict(config.augment))
+        held_out = self._held_out(images)
+        train = images.take(~held_out)
         with self._timed("autoencoder"):
             stage1 = Autoencoder(**dict(config.autoencoder))
-            stage1.fit(images, runtime, checkpoints)
+            stage1.fit(train, runtime, checkpoints, augment=augment)
         with self._timed("dec"):
             settings = dict(config.dec)
             stage2 = DEC(settings.pop("clusters"), **settings)
-            stage2.fit(stage1.network_, images, runtime, checkpoints)
+            stage2.fit(stage1.network_, train, runtime, checkpoints, augment=augment)
         if len(stage2.centers_) * rotations == 1:
             raise FitError(
                 "the images form one cluster, and classifier.rotations = 1 leaves nothing to tell "
@@ -132,12 +136,23 @@ class CLAD(Detector):
             )
         with self._timed("classifier"):
             stage3 = Classifier(**{**dict(config.classifier), "rotations": rotations})
-            stage3.fit(images, stage2.labels_, len(stage2.centers_), runtime, checkpoints)
-        neighbours = None
+            stage3.fit(
+                train,
+                stage2.labels_,
+                len(stage2.centers_),
+                runtime,
+                checkpoints,
+                augment=augment,
+            )
+        neighbours = fused = None
         if config.score.method == "neighbours":
             with self._timed("neighbours"):
                 neighbours = make_neighbours(config, rotations, runtime)
                 neighbours.fit(stage3.network_, images, runtime)
+        elif config.score.method != "odin":
+            with self._timed("score"):
+                fused = make_fused(config, rotations, runtime)
+                fused.fit(stage3.network_, images, held_out, runtime)
         model = Model(
             config=config,
             shape=images.shape,
@@ -146,10 +161,25 @@ class CLAD(Detector):
             centers=stage2.centers_,
             classifier=stage3.network_,
             neighbours=neighbours,
+            fused=fused,
             seen=digests(images),
         )
         losses = {"autoencoder": stage1.losses_, "dec": stage2.losses_}
-        return model, stage2.labels_, {**losses, "classifier": stage3.losses_}
+        labels = np.empty(len(images), np.int64)
+        labels[~held_out] = stage2.labels_
+        if held_out.any():
+            labels[held_out] = stage2.predict(images.take(held_out), runtime)
+        return model, labels, {**losses, "classifier": stage3.losses_}
+
+    def _held_out(self, images: ImageSet) -> NDArray[np.bool_]:
+        """bool (N,): images that no stage trains on, by which stage 4 weighs its scores."""
+        part = self.config_.validation
+        if part.fraction == 0:
+            return np.zeros(len(images), bool)
+        fraction = min(part.fraction, part.maximum / len(images))
+        seed = self.runtime_.seed_for("validation")
+        _, held_out = fit_calibration_split(images, fraction, 2, seed)
+        return np.isin(images.index, held_out.index)
 
     def _measure_apart(
         self, images: ImageSet, fold: NDArray[np.bool_], checkpoints: Checkpoints | None

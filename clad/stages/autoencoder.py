@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from clad.data.images import ImageSet
 from clad.errors import ConfigError
 from clad.runtime import Runtime
+from clad.stages.augmentation import Augmentation
 from clad.stages.layers import LatentModel, Standardize, encode
 from clad.training import Checkpoints, train
 
@@ -98,7 +99,11 @@ def _convolution(inner: int, outer: int, batch_norm: bool) -> list[nn.Module]:
 
 
 class Autoencoder:
-    """Learns latents by reconstruction: mean squared error, Adam."""
+    """Learns latents by reconstruction: mean squared error, Adam.
+
+    With ``denoise`` an image is to be restored from an augmented copy of it (Vincent et al. 2008),
+    so that the latent holds less of what augmentation changes, such as the lighting.
+    """
 
     def __init__(
         self,
@@ -109,7 +114,9 @@ class Autoencoder:
         batch_size: int = 512,
         learning_rate: float = 1e-3,
         schedule: str = "constant",
+        denoise: bool = False,
     ) -> None:
+        self.denoise = denoise
         self.architecture: Architecture = architecture
         self.latent_dim = latent_dim
         self.epochs = epochs
@@ -118,18 +125,27 @@ class Autoencoder:
         self.schedule = schedule
 
     def fit(
-        self, images: ImageSet, runtime: Runtime, checkpoints: Checkpoints | None = None
+        self,
+        images: ImageSet,
+        runtime: Runtime,
+        checkpoints: Checkpoints | None = None,
+        *,
+        augment: Augmentation | None = None,
     ) -> Autoencoder:
-        """Train on ``images``; sets ``network_`` and ``losses_`` (one an epoch)."""
+        """Train on ``images``; sets ``network_`` and ``losses_`` (one an epoch).
+
+        ``augment`` makes the copies where ``denoise`` asks for them.
+        """
         with runtime.seeded("autoencoder", "weights"):
             network = ConvolutionalAutoencoder(self.architecture, images.shape, self.latent_dim)
         network.standardize.adapt(images)
         runtime.place(network)
 
-        def loss(positions: NDArray[np.int64], _: torch.Generator) -> Tensor:
+        def loss(positions: NDArray[np.int64], generator: torch.Generator) -> Tensor:
             x = runtime.floats(images.read(positions))
+            shown = augment(x, generator) if self.denoise and augment is not None else x
             with runtime.autocast():
-                reconstruction = network(x)
+                reconstruction = network(shown)
             return F.mse_loss(reconstruction.float(), x)
 
         self.losses_ = train(

@@ -12,11 +12,18 @@ from torch.nn import functional as F  # noqa: N812
 
 from clad.data.images import ImageSet
 from clad.runtime import Runtime
+from clad.stages.augmentation import Augmentation
 from clad.stages.layers import FeatureModel, Standardize
 from clad.stages.rotations import rotate_each
 from clad.training import Checkpoints, train
 
 Stem = Literal["torchvision", "small", "small-stride"]
+
+# ``epochs="auto"``: this many pixels are shown (200,000 images of 32 x 32), in no fewer and no more
+# epochs than these.
+SHOWN = 200_000 * 32 * 32
+FEWEST, MOST = 5, 60
+BLOCKS = 10  # the trunk ends with eight residual blocks, a pool and a flattening
 
 
 class ResNet18(FeatureModel):
@@ -59,10 +66,23 @@ class ResNet18(FeatureModel):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def features(self, x: Tensor) -> Tensor:
-        """Float (N, C, H, W) in [0, 1] -> penultimate features (N, 8 * width)."""
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Float (N, C, H, W) in [0, 1] -> the map that ends each of the four residual stages.
+
+        (N, width, h, w), (N, 2 * width, h / 2, w / 2), and so on.
+        """
         x = self.standardize(x).contiguous(memory_format=torch.channels_last)
-        return self.trunk(x)
+        stem, blocks = self.trunk[:-BLOCKS], self.trunk[-BLOCKS:-2]
+        x = stem(x)
+        maps = []
+        for first, second in zip(blocks[::2], blocks[1::2], strict=True):
+            x = second(first(x))
+            maps.append(x)
+        return maps
+
+    def pool(self, last: Tensor) -> Tensor:
+        """The last stage's map -> penultimate features (N, 8 * width)."""
+        return self.trunk[-2:](last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Float (N, C, H, W) in [0, 1] -> logits (N, K)."""
@@ -88,6 +108,8 @@ class Classifier:
     With ``rotations`` of 2 or 4 it must tell the turn of each image too: an image is turned at
     random and its class is label * rotations + turn. What it learns then depends on the images'
     content where the clusters do not (Gidaris et al. 2018, Golan and El-Yaniv 2018).
+
+    ``epochs="auto"`` shows it ``SHOWN`` pixels, in ``FEWEST`` to ``MOST`` epochs.
     """
 
     def __init__(
@@ -95,7 +117,7 @@ class Classifier:
         *,
         stem: Stem = "torchvision",
         width: int = 64,
-        epochs: int = 100,
+        epochs: int | Literal["auto"] = 100,
         batch_size: int = 128,
         learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
@@ -118,10 +140,13 @@ class Classifier:
         n_classes: int,
         runtime: Runtime,
         checkpoints: Checkpoints | None = None,
+        *,
+        augment: Augmentation | None = None,
     ) -> Classifier:
         """Train on images and their pseudo-labels int64 (N,) in [0, n_classes).
 
-        Sets ``network_`` and ``losses_`` (one an epoch).
+        ``augment`` changes every image each time it is shown. Sets ``network_`` and ``losses_``
+        (one an epoch).
         """
         with runtime.seeded("classifier", "weights"):
             network = ResNet18(
@@ -133,6 +158,8 @@ class Classifier:
 
         def loss(positions: NDArray[np.int64], generator: torch.Generator) -> Tensor:
             x, target = runtime.floats(images.read(positions)), targets[positions]
+            if augment is not None:
+                x = augment(x, generator)
             if self.rotations > 1:
                 turns = torch.randint(self.rotations, (len(x),), generator=generator)
                 turns = turns.to(x.device)
@@ -142,6 +169,10 @@ class Classifier:
                 logits = network(x)
             return F.cross_entropy(logits.float(), target)
 
+        epochs = self.epochs
+        if epochs == "auto":
+            pixels = len(images) * images.shape[1] * images.shape[2]
+            epochs = int(np.clip(round(SHOWN / pixels), FEWEST, MOST))
         optimizer = torch.optim.AdamW(
             network.parameters(),
             lr=self.learning_rate,
@@ -154,7 +185,7 @@ class Classifier:
             optimizer,
             loss,
             len(images),
-            epochs=self.epochs,
+            epochs=epochs,
             batch_size=self.batch_size,
             schedule=self.schedule,
             runtime=runtime,

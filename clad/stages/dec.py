@@ -14,8 +14,9 @@ from torch.nn import functional as F  # noqa: N812
 from clad.data.images import ImageSet
 from clad.errors import FitError
 from clad.runtime import Runtime, log
+from clad.stages.augmentation import Augmentation
 from clad.stages.graph import GraphClustering, centroids
-from clad.stages.kmeans import KMeans
+from clad.stages.kmeans import KMeans, assign
 from clad.stages.layers import LatentModel, encode
 from clad.training import Checkpoints, train
 
@@ -64,13 +65,17 @@ class DEC:
     the autoencoder's loss (IDEC, Guo et al. 2017).
 
     With ``n_clusters="auto"`` the communities of the latents' neighbour graph are the start, and
-    say how many clusters there are; with a number it is k-means, as in the paper.
+    say how many clusters there are; with a number it is k-means, as in the paper. Communities that
+    depend on the seed, or on the lighting, are no classes: all images are one cluster instead where
+    the graph's are not stable, or where augmented copies of the images fall into others than they
+    do (adjusted Rand index under ``agreement``).
     """
 
     def __init__(
         self,
         n_clusters: int | Literal["auto"] = "auto",
         *,
+        agreement: float = 0.0,
         alpha: float = 1.0,
         epochs: int = 100,
         batch_size: int = 256,
@@ -81,6 +86,7 @@ class DEC:
         restarts: int = 10,
     ) -> None:
         self.n_clusters = n_clusters
+        self.agreement = agreement
         self.alpha = alpha
         self.epochs = epochs
         self.batch_size = batch_size
@@ -96,17 +102,19 @@ class DEC:
         images: ImageSet,
         runtime: Runtime,
         checkpoints: Checkpoints | None = None,
+        *,
+        augment: Augmentation | None = None,
     ) -> DEC:
         """Cluster ``images`` starting from a trained autoencoder, which stays as it is.
 
-        ``network`` has ``encode`` and ``decode``.
+        ``augment`` makes the copies that ``agreement`` is about.
         Sets ``network_`` (the refined copy), ``centers_`` float32 (K, D), ``labels_`` int64 (N,),
         ``latents_`` float32 (N, D) and ``losses_``. With ``epochs=0`` the start's
         labels stay: k-means, or the graph's communities.
 
         Raises FitError for fewer images than clusters.
         """
-        centers, start = self._start(encode(network, images, runtime), runtime)
+        centers, start = self._start(network, images, runtime, augment)
         model = _ClusteringModel(
             copy.deepcopy(network), torch.from_numpy(centers), torch.from_numpy(start)
         ).to(runtime.device)
@@ -156,12 +164,35 @@ class DEC:
         return self
 
     def _start(
-        self, latents: NDArray[np.float32], runtime: Runtime
+        self,
+        network: LatentModel,
+        images: ImageSet,
+        runtime: Runtime,
+        augment: Augmentation | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """First centres float32 (K, D) and labels int64 (N,)."""
+        from sklearn.metrics import adjusted_rand_score
+
+        latents = encode(network, images, runtime)
         if self.n_clusters == "auto":
             graph = GraphClustering(seed=runtime.seed_for("graph")).fit(latents)
-            return centroids(latents, graph.labels_, graph.n_clusters_), graph.labels_
+            centers = centroids(latents, graph.labels_, graph.n_clusters_)
+            if graph.n_clusters_ > 1 and augment is not None:
+                copies = encode(network, images, runtime, augment=augment)
+                agreement = adjusted_rand_score(
+                    assign(latents, centers)[0], assign(copies, centers)[0]
+                )
+                lost = agreement < self.agreement
+                log.info(
+                    "dec: augmented copies agree with the %d clusters by %.2f%s",
+                    len(centers),
+                    agreement,
+                    f", under {self.agreement:g}: all images are one cluster" if lost else "",
+                )
+                if lost:
+                    one = np.zeros(len(latents), np.int64)
+                    return centroids(latents, one, 1), one
+            return centers, graph.labels_
         if len(latents) < self.n_clusters:
             raise FitError(
                 f"n_samples={len(latents)} should be >= n_clusters={self.n_clusters}; "
@@ -170,6 +201,10 @@ class DEC:
         kmeans = KMeans(self.n_clusters, restarts=self.restarts, seed=runtime.seed_for("kmeans"))
         kmeans.fit(latents, runtime.device)
         return kmeans.cluster_centers_, kmeans.labels_
+
+    def predict(self, images: ImageSet, runtime: Runtime) -> NDArray[np.int64]:
+        """Pseudo-labels int64 (N,) of any images."""
+        return self.assign(encode(self.network_, images, runtime))
 
     def assign(self, latents: NDArray[np.float32]) -> NDArray[np.int64]:
         """Pseudo-labels int64 (N,) of latents (N, D): argmax_j q_ij."""

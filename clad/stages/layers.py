@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from clad.data.images import ImageSet
 from clad.runtime import Runtime
+from clad.stages.augmentation import Augmentation
 
 
 class LatentModel(nn.Module, ABC):
@@ -31,8 +32,16 @@ class FeatureModel(nn.Module, ABC):
     head: nn.Linear
 
     @abstractmethod
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Float (N, C, H, W) in [0, 1] -> the map (N, F_s, h_s, w_s) that ends each stage."""
+
+    @abstractmethod
+    def pool(self, last: Tensor) -> Tensor:
+        """The last stage's map -> penultimate features (N, F)."""
+
     def features(self, x: Tensor) -> Tensor:
         """Float (N, C, H, W) in [0, 1] -> penultimate features (N, F)."""
+        return self.pool(self.maps(x)[-1])
 
 
 class Standardize(nn.Module):
@@ -70,10 +79,20 @@ class Standardize(nn.Module):
 
 @torch.inference_mode()
 def encode(
-    network: LatentModel, images: ImageSet, runtime: Runtime, batch_size: int = 1024
+    network: LatentModel,
+    images: ImageSet,
+    runtime: Runtime,
+    batch_size: int = 1024,
+    *,
+    augment: Augmentation | None = None,
 ) -> NDArray[np.float32]:
-    """Latents float32 (N, D) of all images, in order, by the network's ``encode``."""
+    """Latents float32 (N, D) of all images, or of augmented copies, by the network's ``encode``."""
     network.eval()
+    generator = runtime.generator("encode")
+    latents = []
     n_batches = -(-len(images) // batch_size)
-    batches = runtime.track(images.batches(batch_size), "latents", total=n_batches)
-    return np.concatenate([network.encode(runtime.floats(b)).cpu().numpy() for b in batches])
+    for batch in runtime.track(images.batches(batch_size), "latents", total=n_batches):
+        x = runtime.floats(batch)
+        x = x if augment is None else augment(x, generator)
+        latents.append(network.encode(x).cpu().numpy())
+    return np.concatenate(latents)

@@ -35,12 +35,7 @@ class Neighbours:
         ``scales_`` float64 (2,), the two standard deviations, of distances that leave each image
         itself out.
         """
-        n = len(images)
-        self.kept_ = np.ones(n, bool)
-        if n > self.limit:
-            rng = np.random.default_rng(self.seed)
-            self.kept_[:] = False
-            self.kept_[rng.choice(n, self.limit, replace=False)] = True
+        self.kept_ = kept(len(images), self.limit, self.seed)
         self.features_, logits = self._respond(network, images.take(self.kept_), runtime)
         every = np.ones(len(logits), bool)
         parts = np.stack([self._distances(self.features_, every), -logits])
@@ -88,12 +83,29 @@ class Neighbours:
         self, features: NDArray[np.float32], own: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
         """Mean over turns of the distance to the nearest other normal features, float64 (N,)."""
-        import faiss
+        turns = zip(features, self.features_, strict=True)
+        return np.mean([nearest(new, old, own) for new, old in turns], axis=0)
 
-        found = 1 + own.any()  # an image's own features are the nearest there are
-        distances = []
-        for new, old in zip(features, self.features_, strict=True):
-            nearest = faiss.knn(new, old, int(found))[0]
-            squared = np.where(own, nearest[:, -1], nearest[:, 0])
-            distances.append(np.sqrt(np.maximum(squared, 0.0), dtype=np.float64))
-        return np.mean(distances, axis=0)
+
+def nearest(
+    new: NDArray[np.float32], old: NDArray[np.float32], own: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Distance of each row to the nearest row of ``old``, float64 (N,).
+
+    Where ``own``, bool (N,), the row is itself among the old ones and the next one counts.
+    """
+    import faiss
+
+    found = 1 + int(own.any())  # a row's own copy is the nearest there is
+    squared, _ = faiss.knn(np.ascontiguousarray(new), np.ascontiguousarray(old), found)
+    chosen = np.where(own, squared[:, -1], squared[:, 0])
+    return np.sqrt(np.maximum(chosen, 0.0), dtype=np.float64)
+
+
+def kept(n: int, limit: int, seed: int) -> NDArray[np.bool_]:
+    """bool (n,): all of n images, or ``limit`` of them drawn at random."""
+    chosen = np.ones(n, bool)
+    if n > limit:
+        chosen[:] = False
+        chosen[np.random.default_rng(seed).choice(n, limit, replace=False)] = True
+    return chosen

@@ -1,0 +1,168 @@
+"""Stage 4, the default score: what logits, features and texture say, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from clad.data.images import ImageSet
+from clad.errors import FitError
+from clad.runtime import Runtime
+from clad.stages.layers import FeatureModel
+from clad.stages.neighbours import kept, nearest
+from clad.stages.rotations import rotate
+
+Method = Literal["fused", "logits", "features", "texture"]
+PARTS = ("logits", "features", "texture")
+LAYER = 1  # whose maps are the texture: the second of four stages, of edges and their repetition
+Parts = dict[str, NDArray[np.float64]]
+
+
+class Fused:
+    """How unlike normal images an image is, in three respects, from one pass without gradients.
+
+    ``logits``: minus the largest logit among the classes of the image's turn, averaged over the
+    turns (Hendrycks et al. 2022, arXiv 1911.11132; Golan and El-Yaniv 2018). ``features``: distance
+    of the unit-length penultimate features to the nearest of normal images turned alike, averaged
+    over the turns (Sun et al. 2022, arXiv 2204.06507). ``texture``: distance of the means and
+    deviations of an early layer's maps to the nearest normal image's, in units of their covariance
+    (Mahalanobis); the classifier is trained to overlook such things, and some anomalies are just
+    that.
+
+    ``fused`` standardises each on normal images the classifier was not trained on and joins them by
+    Fisher's method: -sum log(1 - Phi(z)). One that is high raises the score, and the others cannot
+    take that back. No anomaly and no weight is involved.
+    """
+
+    def __init__(
+        self, method: Method = "fused", *, rotations: int = 1, limit: int = 5000, seed: int = 0
+    ) -> None:
+        self.method = method
+        self.rotations = rotations
+        self.limit = limit
+        self.seed = seed
+
+    def fit(
+        self,
+        network: FeatureModel,
+        images: ImageSet,
+        held_out: NDArray[np.bool_],
+        runtime: Runtime,
+    ) -> Fused:
+        """Keep what at most ``limit`` of the images trained on are like.
+
+        ``held_out``: bool (N,), the images that the network was not trained on. Sets ``features_`` float32 (R, M, F), ``textures_`` float32 (M, T), ``whitening_`` float32
+        (T, T), ``places_`` and ``scales_`` float64 (3,), the mean and standard deviation of each
+        part over ``held_out``, and ``kept_`` bool (N,), the images that were kept. Raises FitError
+        for fewer than two images held out.
+        """
+        from sklearn.covariance import ledoit_wolf
+
+        if held_out.sum() < 2:
+            raise FitError(
+                f"{held_out.sum()} images held out cannot weigh the scores of score.method "
+                f"{self.method}; raise validation.fraction or give more images"
+            )
+        self.kept_ = ~held_out
+        self.kept_[~held_out] = kept(int(self.kept_.sum()), self.limit, self.seed)
+        _, _, features, textures = self._respond(network, images.take(self.kept_), runtime)
+        covariance, _ = ledoit_wolf(textures.astype(np.float64))
+        # in float64 and with a floor: a map that never varies must not decide everything
+        values, vectors = np.linalg.eigh(covariance)
+        floor = max(values.max() * 1e-6, np.finfo(np.float64).tiny)
+        whitening = vectors / np.sqrt(np.maximum(values, floor))
+        self.whitening_ = whitening.astype(np.float32)
+        self.features_, self.textures_ = features, textures @ self.whitening_
+        parts = self._parts(network, images.take(held_out), runtime, None)[0]
+        values = np.stack([parts[name] for name in PARTS])
+        self.places_ = values.mean(axis=1)
+        self.scales_ = np.maximum(values.std(axis=1), 1e-12)
+        return self
+
+    def score(
+        self,
+        network: FeatureModel,
+        images: ImageSet,
+        runtime: Runtime,
+        own: NDArray[np.bool_] | None = None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Anomaly scores float64 (N,), higher = more anomalous; upright logits float32 (N, K * R).
+
+        ``own``: bool (N,), the images whose own features are among those kept; theirs do not count.
+        """
+        parts, logits = self._parts(network, images, runtime, own)
+        return self.join(parts), logits
+
+    def join(self, parts: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """The parts' scores (N,) as the one that ``method`` asks for, float64 (N,)."""
+        from scipy.special import log_ndtr
+
+        if self.method != "fused":
+            return parts[self.method]
+        values = np.stack([parts[name] for name in PARTS])
+        z = (values - self.places_[:, None]) / self.scales_[:, None]
+        joined: NDArray[np.float64] = -log_ndtr(-z).sum(axis=0)
+        return joined
+
+    def _parts(
+        self,
+        network: FeatureModel,
+        images: ImageSet,
+        runtime: Runtime,
+        own: NDArray[np.bool_] | None,
+    ) -> tuple[Parts, NDArray[np.float32]]:
+        upright, largest, features, textures = self._respond(network, images, runtime)
+        own = np.zeros(len(largest), bool) if own is None else own
+        turns = [
+            nearest(new, old, own) for new, old in zip(features, self.features_, strict=True)
+        ]
+        texture = nearest(textures @ self.whitening_, self.textures_, own)
+        return {
+            "logits": -largest,
+            "features": np.mean(turns, axis=0),
+            "texture": texture,
+        }, upright
+
+    @torch.inference_mode()
+    def _respond(
+        self, network: FeatureModel, images: ImageSet, runtime: Runtime, batch_size: int = 512
+    ) -> tuple[
+        NDArray[np.float32], NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]
+    ]:
+        """Upright logits (N, K * R), the right turn's largest logit (N,), averaged over the turns,
+        unit features (R, N, F), textures (N, T)."""
+        network.eval()
+        upright, largest, features, textures = [], [], [], []
+        n_batches = -(-len(images) // batch_size)
+        for batch in runtime.track(images.batches(batch_size), "features", total=n_batches):
+            x = runtime.floats(batch)
+            tops, turned = [], []
+            for turn in range(self.rotations):
+                maps = network.maps(rotate(x, turn, self.rotations))
+                response = network.pool(maps[-1])
+                logits = network.head(response)
+                if turn == 0:
+                    upright.append(logits.cpu().numpy())
+                    textures.append(texture_of(maps[LAYER]).cpu().numpy())
+                tops.append(logits[:, turn :: self.rotations].amax(dim=1))
+                turned.append(F.normalize(response, dim=1))
+            features.append(torch.stack(turned).cpu().numpy())
+            largest.append(torch.stack(tops).double().mean(dim=0).cpu().numpy())
+        return (
+            np.concatenate(upright),
+            np.concatenate(largest),
+            np.concatenate(features, axis=1),
+            np.concatenate(textures),
+        )
+
+
+def texture_of(maps: Tensor) -> Tensor:
+    """Mean and standard deviation of each map over its pixels: (N, F, h, w) -> (N, 2 * F)."""
+    deviation, mean = torch.std_mean(maps, dim=(2, 3), correction=0)
+    return torch.cat([mean, deviation], dim=1)
