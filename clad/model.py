@@ -177,12 +177,14 @@ class Model:
             neighbours.scales_ = bundle.array("neighbours", "scales", "float64", (2,), source)
         elif method != "odin":
             fused = make_fused(config, rotations, runtime)
-            width = classifier.head.in_features // 2  # two for each map of the second stage
-            kept = len(arrays.get("fused", {}).get("textures", ()))
+            penultimate = classifier.head.in_features
+            texture = penultimate * 3 // 4  # of 8 * width: two for each of width + 2 * width maps
+            features = arrays.get("fused", {}).get("features", np.empty((0, 0)))
+            kept = features.shape[1] if features.ndim > 1 else 0
             for name, dtype, shape in (
-                ("features", "float32", (rotations, kept, classifier.head.in_features)),
-                ("textures", "float32", (kept, width)),
-                ("whitening", "float32", (width, width)),
+                ("features", "float32", (rotations, kept, penultimate)),
+                ("textures", "float32", (rotations, kept, texture)),
+                ("whitening", "float32", (texture, texture)),
                 ("places", "float64", (len(PARTS),)),
                 ("scales", "float64", (len(PARTS),)),
             ):

@@ -16,7 +16,7 @@ from clad.data.convert import check_variation
 from clad.data.groups import digests
 from clad.data.images import ImageSet
 from clad.data.inputs import as_image_set
-from clad.data.splits import calibration_folds, fit_calibration_split
+from clad.data.splits import calibration_folds, fit_calibration_split, validation_split
 from clad.detector import Detector, Scores, decided
 from clad.errors import ConfigError, FitError, NotFittedError
 from clad.model import Model, make_fused, make_neighbours
@@ -120,7 +120,8 @@ class CLAD(Detector):
         config, runtime = self.config_, self.runtime_
         rotations = choose_rotations(config.classifier.rotations, images.shape)
         augment = Augmentation(**dict(config.augment))
-        held_out = self._held_out(images)
+        part, seed = config.validation, runtime.seed_for("validation")
+        held_out = validation_split(images, part.fraction, part.maximum, seed)
         train = images.take(~held_out)
         with self._timed("autoencoder"):
             stage1 = Autoencoder(**dict(config.autoencoder))
@@ -170,16 +171,6 @@ class CLAD(Detector):
         if held_out.any():
             labels[held_out] = stage2.predict(images.take(held_out), runtime)
         return model, labels, {**losses, "classifier": stage3.losses_}
-
-    def _held_out(self, images: ImageSet) -> NDArray[np.bool_]:
-        """bool (N,): images that no stage trains on, by which stage 4 weighs its scores."""
-        part = self.config_.validation
-        if part.fraction == 0:
-            return np.zeros(len(images), bool)
-        fraction = min(part.fraction, part.maximum / len(images))
-        seed = self.runtime_.seed_for("validation")
-        _, held_out = fit_calibration_split(images, fraction, 2, seed)
-        return np.isin(images.index, held_out.index)
 
     def _measure_apart(
         self, images: ImageSet, fold: NDArray[np.bool_], checkpoints: Checkpoints | None

@@ -44,10 +44,13 @@ ONLY = {
 }
 # Stages stand alone; arrays cross the border. These may use each other.
 STAGES = {
-    "dec": {"kmeans", "graph"},
+    "autoencoder": {"augmentation"},
+    "dec": {"augmentation", "kmeans", "graph"},
     "graph": {"kmeans"},
-    "classifier": {"rotations"},
+    "classifier": {"augmentation", "rotations"},
     "neighbours": {"rotations"},
+    "fused": {"neighbours", "rotations"},
+    "layers": {"augmentation"},
 }
 LEVEL = {unit: i for i, line in enumerate(ORDER.strip().splitlines()) for unit in line.split()}
 

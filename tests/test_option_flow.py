@@ -11,10 +11,12 @@ import torch
 from clad import model, pipeline, threshold
 from clad.config import Config, build, merge
 from clad.runtime import Runtime
+from clad.stages.augmentation import Augmentation
 from clad.stages.autoencoder import Autoencoder
 from clad.stages.classifier import Classifier
 from clad.stages.dec import DEC
 from clad.stages.kmeans import KMeans
+from clad.stages.fused import Fused
 from clad.stages.neighbours import Neighbours
 from clad.stages.odin import ODIN
 
@@ -22,6 +24,8 @@ BASE = {
     "seed": 1,
     "runtime": {"device": "cpu", "precision": "float32"},
     "calibration": {"fraction": 0.25, "minimum": 12},
+    "validation": {"fraction": 0.1},
+    "augment": {"crop": 0.1, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2},
     "autoencoder": {"epochs": 1, "batch_size": 12},
     "dec": {"clusters": 3, "epochs": 2, "batch_size": 12, "tolerance": 0.0, "restarts": 1},
     "classifier": {"width": 16, "epochs": 1, "batch_size": 12, "rotations": 1},
@@ -42,13 +46,23 @@ OTHER = {
     "calibration.folds": 3,
     "calibration.fraction": 0.4,
     "calibration.minimum": 15,
+    "validation.fraction": 0.3,
+    "validation.maximum": 2,
+    "augment.crop": 0.3,
+    "augment.flip": True,
+    "augment.rotation": 20.0,
+    "augment.brightness": 0.7,
+    "augment.contrast": 0.7,
+    "augment.saturation": 0.7,
     "autoencoder.architecture": "cvae_large",
     "autoencoder.latent_dim": 4,
     "autoencoder.epochs": 2,
     "autoencoder.batch_size": 9,
     "autoencoder.learning_rate": 0.004,
     "autoencoder.schedule": "one-cycle",
+    "autoencoder.denoise": False,
     "dec.clusters": 4,
+    "dec.agreement": 1.0,
     "dec.alpha": 2.0,
     "dec.epochs": 3,
     "dec.batch_size": 9,
@@ -67,7 +81,7 @@ OTHER = {
     "classifier.rotations": 4,
     "odin.temperature": 2.0,
     "odin.perturbation": 0.05,
-    "score.method": "neighbours",
+    "score.method": "fused",
     "score.limit": 9,
     "threshold.method": "gaussian",
     "threshold.alpha": 0.4,
@@ -78,7 +92,10 @@ OTHER = {
 # What a key needs beside it to be looked at.
 BESIDE = {
     "calibration.folds": {"calibration": {"method": "cross", "folds": 2}},
-    "score.limit": {"score": {"method": "neighbours"}},
+    "score.limit": {"score": {"method": "fused"}},
+    # grey pixels have no saturation
+    "augment.saturation": {"images": {"channels": 3}},
+    "dec.agreement": {"dec": {"clusters": "auto", "epochs": 0}, "classifier": {"rotations": 2}},
     "threshold.delta": {"threshold": {"method": "conformal-pac", "alpha": 0.3}},
     "threshold.whisker": {"threshold": {"method": "iqr"}},
     "threshold.value": {"threshold": {"method": "manual", "value": 0.1}},
@@ -91,11 +108,13 @@ USERS = {
     "runtime": (Runtime, "choose"),
     "images": (pipeline, "as_image_set"),
     "calibration": (pipeline, "fit_calibration_split"),
+    "validation": (pipeline, "validation_split"),
+    "augment": (pipeline, "Augmentation"),
     "autoencoder": (pipeline, "Autoencoder"),
     "dec": (pipeline, "DEC"),
     "classifier": (pipeline, "Classifier"),
     "odin": (model, "ODIN"),
-    "score": (model, "Neighbours"),
+    "score": (model, "Fused"),
     "threshold": (pipeline, "make"),
 }
 USERS_OF_KEYS = {
@@ -196,11 +215,12 @@ def test_the_value_reaches_its_user_and_counts(key, images, before, monkeypatch)
         assert after != unchanged
 
 
-def test_odin_alone_asks_no_neighbours(images, monkeypatch):
+def test_odin_alone_asks_no_other_score(images, monkeypatch):
     def never(**_):
         raise AssertionError
 
     monkeypatch.setattr(model, "Neighbours", never)
+    monkeypatch.setattr(model, "Fused", never)
     outcome(build(BASE), images)
 
 
@@ -215,7 +235,7 @@ def reads(tree):
     }
 
 
-STAGES = [Autoencoder, KMeans, DEC, Classifier, ODIN, Neighbours]
+STAGES = [Augmentation, Autoencoder, KMeans, DEC, Classifier, ODIN, Neighbours, Fused]
 
 
 @pytest.mark.parametrize("stage", [*STAGES, *set(threshold.RULES.values())])
@@ -238,7 +258,13 @@ def test_a_constructor_keeps_its_parameters_and_does_nothing_else(stage):
 
 
 @pytest.mark.parametrize(
-    ("section", "stage"), [("autoencoder", Autoencoder), ("classifier", Classifier), ("odin", ODIN)]
+    ("section", "stage"),
+    [
+        ("autoencoder", Autoencoder),
+        ("classifier", Classifier),
+        ("odin", ODIN),
+        ("augment", Augmentation),
+    ],
 )
 def test_a_section_mirrors_its_stage(section, stage):
     parameters = set(inspect.signature(stage).parameters)

@@ -146,7 +146,9 @@ def test_what_it_says_of_the_images_fitted_on(detector, normals):
     scores = detector.decision_scores_
     assert scores.shape == detector.labels_.shape == (len(detector.fit_images_),)
     as_new = detector.decision_function(normals[detector.fit_positions_])
-    assert (scores > as_new).mean() > 0.95, "copies in the data may tie"
+    kept = detector.model_.fused.kept_  # a tenth was held out and is new to the score as well
+    assert (scores > as_new)[kept].mean() > 0.95, "copies in the data may tie"
+    np.testing.assert_array_equal(scores[~kept], as_new[~kept])
     assert (scores >= as_new).all()
     np.testing.assert_array_equal(detector.labels_, scores > detector.threshold_)
 
@@ -161,7 +163,7 @@ def test_labels_agree_with_predict_by_any_rule(detector, model):
     """Mondrian has a threshold a cluster; images near them tell it from the common one."""
     by_cluster = CLAD.load(model)
     by_cluster.set_threshold(method="mondrian", alpha=0.3)
-    by_cluster.model_ = replace(by_cluster.model_, neighbours=None)  # then fitted on or not: equal
+    by_cluster.model_.fused.kept_ = np.zeros(60, bool)  # then fitted on or not: equal
     by_cluster.fit_images_ = near = detector.calibration_images_
     flags = by_cluster.labels_
     np.testing.assert_array_equal(flags, by_cluster.predict(near))
@@ -181,7 +183,7 @@ def test_duplicates_stay_on_one_side(tiny, normals, monkeypatch):
     """Every image twice: a copy among the held-out images would promise too few false alarms."""
     seen = {}
 
-    def look(_self, images, *_rest):
+    def look(_self, images, *_rest, **_more):
         seen["fit"] = {image.tobytes() for image in images.read()}
         raise KeyboardInterrupt
 
@@ -378,7 +380,8 @@ def test_cross_calibration_leaves_every_image_to_training(tiny, normals, mixed, 
     assert cross.guarantee_.promised is None
     assert cross.guarantee_.text.startswith("5% false alarms aimed at, without proof: the 120 ")
     # a fold's scores are those of a model that has not seen it: above its scores when fitted on
-    assert (cross.calibration_.scores > cross.decision_function(few)).mean() > 0.9
+    # (but for the tenth that the final model holds out to weigh its scores)
+    assert (cross.calibration_.scores > cross.decision_function(few)).mean() > 0.75
     cross.save(tmp_path)
     loaded = CLAD.load(tmp_path)
     assert loaded.guarantee_ == cross.guarantee_

@@ -104,6 +104,20 @@ def fit_calibration_split(
     return images.take(~calibration), images.take(calibration)
 
 
+def validation_split(
+    images: ImageSet, fraction: float, maximum: int, seed: int
+) -> NDArray[np.bool_]:
+    """bool (N,): images that no stage trains on, by which stage 4 weighs its scores.
+
+    About ``min(fraction * N, maximum)`` of them, two at least; none for a fraction of 0. Groups and
+    exact duplicates stay whole.
+    """
+    if fraction == 0:
+        return np.zeros(len(images), bool)
+    _, held_out = fit_calibration_split(images, min(fraction, maximum / len(images)), 2, seed)
+    return np.isin(images.index, held_out.index)
+
+
 def calibration_folds(images: ImageSet, folds: int, seed: int) -> list[NDArray[np.bool_]]:
     """For each fold bool (N,): the images in it. Every image is in one; groups stay whole.
 

@@ -20,7 +20,7 @@ from clad.stages.rotations import rotate
 
 Method = Literal["fused", "logits", "features", "texture"]
 PARTS = ("logits", "features", "texture")
-LAYER = 1  # whose maps are the texture: the second of four stages, of edges and their repetition
+EARLY = 2  # of the four stages, whose maps are the texture: edges, colours and their repetition
 Parts = dict[str, NDArray[np.float64]]
 
 
@@ -30,9 +30,8 @@ class Fused:
     ``logits``: minus the largest logit among the classes of the image's turn, averaged over the
     turns (Hendrycks et al. 2022, arXiv 1911.11132; Golan and El-Yaniv 2018). ``features``: distance
     of the unit-length penultimate features to the nearest of normal images turned alike, averaged
-    over the turns (Sun et al. 2022, arXiv 2204.06507). ``texture``: distance of the means and
-    deviations of an early layer's maps to the nearest normal image's, in units of their covariance
-    (Mahalanobis); the classifier is trained to overlook such things, and some anomalies are just
+    over the turns (Sun et al. 2022, arXiv 2204.06507). ``texture``: the same distance of the means
+    and deviations of the early stages' maps, in units of their covariance (Mahalanobis); the classifier is trained to overlook such things, and some anomalies are just
     that.
 
     ``fused`` standardises each on normal images the classifier was not trained on and joins them by
@@ -57,10 +56,11 @@ class Fused:
     ) -> Fused:
         """Keep what at most ``limit`` of the images trained on are like.
 
-        ``held_out``: bool (N,), the images that the network was not trained on. Sets ``features_`` float32 (R, M, F), ``textures_`` float32 (M, T), ``whitening_`` float32
-        (T, T), ``places_`` and ``scales_`` float64 (3,), the mean and standard deviation of each
-        part over ``held_out``, and ``kept_`` bool (N,), the images that were kept. Raises FitError
-        for fewer than two images held out.
+        ``held_out``: bool (N,), the images that the network was not trained on. Sets ``features_``
+        float32 (R, M, F), ``textures_`` float32 (R, M, T), ``whitening_`` float32 (T, T), ``places_``
+        and ``scales_`` float64 (3,), the mean and standard deviation of each part over the images
+        held out, and ``kept_`` bool (N,), the images that were kept. Raises FitError for fewer than
+        two images held out.
         """
         from sklearn.covariance import ledoit_wolf
 
@@ -72,7 +72,7 @@ class Fused:
         self.kept_ = ~held_out
         self.kept_[~held_out] = kept(int(self.kept_.sum()), self.limit, self.seed)
         _, _, features, textures = self._respond(network, images.take(self.kept_), runtime)
-        covariance, _ = ledoit_wolf(textures.astype(np.float64))
+        covariance, _ = ledoit_wolf(textures[0].astype(np.float64))
         # in float64 and with a floor: a map that never varies must not decide everything
         values, vectors = np.linalg.eigh(covariance)
         floor = max(values.max() * 1e-6, np.finfo(np.float64).tiny)
@@ -119,46 +119,46 @@ class Fused:
     ) -> tuple[Parts, NDArray[np.float32]]:
         upright, largest, features, textures = self._respond(network, images, runtime)
         own = np.zeros(len(largest), bool) if own is None else own
-        turns = [
-            nearest(new, old, own) for new, old in zip(features, self.features_, strict=True)
-        ]
-        texture = nearest(textures @ self.whitening_, self.textures_, own)
+
+        def distances(new: NDArray[np.float32], old: NDArray[np.float32]) -> NDArray[np.float64]:
+            turns = zip(new, old, strict=True)
+            return np.mean([nearest(*turn, own) for turn in turns], axis=0)
+
         return {
             "logits": -largest,
-            "features": np.mean(turns, axis=0),
-            "texture": texture,
+            "features": distances(features, self.features_),
+            "texture": distances(textures @ self.whitening_, self.textures_),
         }, upright
 
     @torch.inference_mode()
     def _respond(
         self, network: FeatureModel, images: ImageSet, runtime: Runtime, batch_size: int = 512
-    ) -> tuple[
-        NDArray[np.float32], NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]
-    ]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
         """Upright logits (N, K * R), the right turn's largest logit (N,), averaged over the turns,
-        unit features (R, N, F), textures (N, T)."""
+        unit features (R, N, F), textures (R, N, T)."""
         network.eval()
         upright, largest, features, textures = [], [], [], []
         n_batches = -(-len(images) // batch_size)
         for batch in runtime.track(images.batches(batch_size), "features", total=n_batches):
             x = runtime.floats(batch)
-            tops, turned = [], []
+            tops, responses, early = [], [], []
             for turn in range(self.rotations):
                 maps = network.maps(rotate(x, turn, self.rotations))
                 response = network.pool(maps[-1])
                 logits = network.head(response)
                 if turn == 0:
                     upright.append(logits.cpu().numpy())
-                    textures.append(texture_of(maps[LAYER]).cpu().numpy())
+                early.append(torch.cat([texture_of(each) for each in maps[:EARLY]], dim=1))
                 tops.append(logits[:, turn :: self.rotations].amax(dim=1))
-                turned.append(F.normalize(response, dim=1))
-            features.append(torch.stack(turned).cpu().numpy())
+                responses.append(F.normalize(response, dim=1))
+            features.append(torch.stack(responses).cpu().numpy())
+            textures.append(torch.stack(early).cpu().numpy())
             largest.append(torch.stack(tops).double().mean(dim=0).cpu().numpy())
         return (
             np.concatenate(upright),
             np.concatenate(largest),
             np.concatenate(features, axis=1),
-            np.concatenate(textures),
+            np.concatenate(textures, axis=1),
         )
 
 

@@ -31,7 +31,7 @@ def test_half_circles_are_found_whole():
     assert found.n_clusters_ >= 3
     for cluster in range(found.n_clusters_):  # none mixes two half circles
         assert len(np.unique(truth[found.labels_ == cluster])) == 1
-    assert found.stability_ >= 0.95
+    assert found.stability_ >= 0.9
 
 
 def test_labels_count_from_the_largest_and_none_is_empty():
