@@ -3,7 +3,8 @@
     python benchmarks/fuzz.py [--runs 250000] [--seconds 600] [image] [config] [manifest] [archive]
 
 Each target starts from good files and ends after so many runs or seconds; exit status 1 where
-anything but the package's own errors came out. Rows are kept in results/fuzz.csv.
+anything but the package's own errors came out. A row a target and seed in results/fuzz.csv; another
+--seed adds executions to those there are.
 """
 
 import io
@@ -128,7 +129,7 @@ def main(targets, runs, seconds, seed, child, corpus):
         fuzz(targets[0], corpus, flags)
     from clad.provenance import commit, versions
 
-    rows, failed = {row["target"]: row for row in read_rows(FILE)}, False
+    rows, failed = {(row["target"], int(row["seed"])): row for row in read_rows(FILE)}, False
     for target in targets or TARGETS:
         with tempfile.TemporaryDirectory() as name:
             seeds(target, Path(name))
@@ -141,11 +142,13 @@ def main(targets, runs, seconds, seed, child, corpus):
         if done.returncode:
             failed = True
             click.echo(done.stdout[-2000:] + done.stderr[-2000:])
-        rows[target] = {
+        rows[target, seed] = {
             **{"target": target, "executions": executed, "escaped": int(done.returncode != 0)},
             **{"seed": seed, "python": versions()["python"], "commit": commit()},
         }
-        write_rows(FILE, list(rows.values()))
+        write_rows(FILE, [rows[key] for key in sorted(rows)])
+    total = sum(int(row["executions"]) for row in rows.values())
+    click.echo(f"{total} executions in all rows")
     sys.exit(failed)
 
 

@@ -26,6 +26,7 @@ from clad.threshold import (
     SyntheticF1,
 )
 from clad.threshold.mondrian import pool
+from clad.threshold.tail import fit_pareto
 
 Z95 = 1.6448536269514722
 
@@ -138,6 +139,20 @@ def test_pac_takes_the_smallest_rank_that_holds(n, alpha, delta):
 
     k = int(ConformalPAC(alpha=alpha, delta=delta).fit(one_to(n)).threshold_)
     assert confidence(k) >= 1 - delta > confidence(k - 1)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 3000), st.floats(0.01, 0.9), st.floats(0.001, 0.9))
+def test_pac_takes_the_rank_of_scipys_binomial(n, alpha, delta):
+    from scipy.stats import binom
+
+    k = binom.ppf(1 - delta, n, 1 - alpha) + 1
+    if k > n:
+        with pytest.raises(DataError, match="too few"):
+            ConformalPAC(alpha=alpha, delta=delta).fit(np.arange(n))
+    elif n > 1:
+        rule = ConformalPAC(alpha=alpha, delta=delta).fit(np.arange(1, n + 1))
+        assert rule.threshold_ == k
 
 
 def test_pac_says_its_probability():
@@ -261,6 +276,48 @@ def test_kde_leaves_alpha_of_its_density():
     from scipy.stats import gaussian_kde
 
     assert gaussian_kde(scores, "silverman").integrate_box_1d(t, np.inf) == pytest.approx(0.03)
+
+
+def test_plain_rules_agree_with_scipys_distributions():
+    from scipy.stats import median_abs_deviation, norm
+
+    scores = np.random.default_rng(0).gamma(2.0, size=301)
+    for alpha in (1e-9, 0.05, 0.5, 0.9):
+        z = norm.isf(alpha)
+        expected = scores.mean() + z * scores.std(ddof=1)
+        assert Gaussian(alpha=alpha).fit(scores).threshold_ == pytest.approx(expected)
+        expected = np.median(scores) + z * median_abs_deviation(scores, scale="normal")
+        assert MAD(alpha=alpha).fit(scores).threshold_ == pytest.approx(expected)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.integers(10, 2000),
+    st.floats(-0.8, 2.0),
+    st.sampled_from([1e-6, 1.0, 1e6]),
+    st.integers(0, 99),
+)
+def test_the_tail_is_at_least_as_likely_as_scipys(m, gamma, unit, seed):
+    from scipy.stats import genpareto
+
+    excesses = unit * genpareto.rvs(gamma, size=m, random_state=seed)
+    ours, sigma = fit_pareto(excesses)
+    theirs, _, their_unit = genpareto.fit(excesses / unit, floc=0)
+    assert ours >= -1
+    likely = genpareto.logpdf(excesses / unit, ours, scale=sigma / unit).sum()
+    if theirs >= -1:  # below, the likelihood has no bound
+        assert likely >= genpareto.logpdf(excesses / unit, theirs, scale=their_unit).sum() - 1e-4
+
+
+def test_the_tail_by_hand():
+    # The quantiles of a standard exponential: gamma 0, sigma 1.
+    q = (np.arange(100_000) + 0.5) / 100_000
+    gamma, sigma = fit_pareto(-np.log1p(-q))
+    assert gamma == pytest.approx(0, abs=2e-3)
+    assert sigma == pytest.approx(1, abs=2e-3)
+    gamma, sigma = fit_pareto(3 * (1 / (1 - q) - 1))  # Lomax: gamma 1, sigma 3
+    assert gamma == pytest.approx(1, abs=2e-3)
+    assert sigma == pytest.approx(3, abs=1e-2)
 
 
 def test_peaks_over_threshold_reaches_past_the_data():

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clad.data.groups import duplicate_groups, merge_groups
 from clad.data.images import ImageSet
 from clad.data.labelled import Benchmark, Labelled
+from clad.data.near_duplicates import near_duplicate_groups
 from clad.data.scenarios import Scenario, known
 from clad.errors import DataError
 
@@ -74,7 +75,7 @@ def _select(part: Labelled, labels: list[int]) -> tuple[ImageSet, NDArray[np.int
 def fit_calibration_split(
     images: ImageSet, fraction: float, minimum: int, seed: int
 ) -> tuple[ImageSet, ImageSet]:
-    """(fit, calibration): no group and no set of exact duplicates on both sides.
+    """(fit, calibration): no group and no set of exact or near duplicates on both sides.
 
     Calibration gets whole groups, drawn at random, until it holds ``max(fraction * N, minimum)``
     images, and never more than half of all. The duplicates found are logged (count_duplicates tells
@@ -142,10 +143,15 @@ def calibration_folds(images: ImageSet, folds: int, seed: int) -> list[NDArray[n
 
 
 def _kept_together(images: ImageSet) -> NDArray[np.int64]:
-    """(N,) group numbers: the images' own groups, and exact duplicates; those found are logged."""
-    duplicates = duplicate_groups(images)
-    repeated = len(images) - len(np.unique(duplicates))
-    if repeated:
-        log.info("%d of %d images repeat another exactly; kept on one side", repeated, len(images))
-    own = images.groups
+    """(N,) group numbers: the images' own groups, and duplicates; those found are logged."""
+    exact = duplicate_groups(images)
+    _, first = np.unique(exact, return_index=True)
+    near = near_duplicate_groups(images.take(first))
+    for how, count in (
+        ("exactly", len(images) - len(first)),
+        ("nearly", len(first) - len(np.unique(near))),
+    ):
+        if count:
+            log.info("%d of %d images repeat another %s; kept on one side", count, len(images), how)
+    own, duplicates = images.groups, near[exact]
     return duplicates if own is None else merge_groups(own, duplicates)

@@ -9,9 +9,10 @@ from clad.errors import ConfigError
 from clad.threshold.batch import BenjaminiHochberg
 from clad.threshold.conformal import Conformal, ConformalPAC
 from clad.threshold.mondrian import Mondrian
-from clad.threshold.plain import IQR, KDE, MAD, Gaussian, Manual, PeaksOverThreshold, Quantile
+from clad.threshold.plain import IQR, KDE, MAD, Gaussian, Manual, Quantile
 from clad.threshold.rule import Guarantee, Rule
 from clad.threshold.synthetic import SyntheticF1
+from clad.threshold.tail import PeaksOverThreshold
 
 __all__ = [
     "IQR",

@@ -8,6 +8,7 @@ Bates et al. 2021 (arXiv 2104.08279); Vovk 2012 for the conditional form.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,9 +58,12 @@ class ConformalPAC(Rule):
         return float(ordered[self._rank(len(ordered)) - 1])
 
     def _rank(self, n: int) -> int:
-        from scipy.stats import binom
+        from scipy.special import bdtr  # the binomial distribution function
 
-        k = int(binom.ppf(1 - self.delta, n, 1 - self.alpha)) + 1
+        def confidence(below: int) -> float:
+            return float(bdtr(below, n, 1 - self.alpha))
+
+        k = 1 + bisect_left(range(n), 1 - self.delta, key=confidence)
         if k > n:
             least = math.ceil(math.log(self.delta) / math.log1p(-self.alpha))
             raise DataError(

@@ -217,6 +217,16 @@ def test_changing_a_threshold_needs_no_torch(mine):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=mine.parent)
 
 
+def test_comparing_every_rule_loads_nothing_slow(mine):
+    code = (
+        "import sys\nfrom clad.cli import main\n"
+        "main(['threshold', 'mine', '--compare'], standalone_mode=False)\n"
+        "slow = {'torch', 'sklearn', 'scipy.stats', 'scipy.optimize', 'matplotlib.pyplot'}\n"
+        "assert not slow & set(sys.modules), slow & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=mine.parent)
+
+
 # -- review ---------------------------------------------------------------------------------------
 
 
