@@ -15,8 +15,8 @@ from clad.stages.augmentation import Augmentation
 from clad.stages.autoencoder import Autoencoder
 from clad.stages.classifier import Classifier
 from clad.stages.dec import DEC
-from clad.stages.kmeans import KMeans
 from clad.stages.fused import Fused
+from clad.stages.kmeans import KMeans
 from clad.stages.neighbours import Neighbours
 from clad.stages.odin import ODIN
 

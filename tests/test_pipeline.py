@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np

@@ -31,8 +31,8 @@ class Fused:
     turns (Hendrycks et al. 2022, arXiv 1911.11132; Golan and El-Yaniv 2018). ``features``: distance
     of the unit-length penultimate features to the nearest of normal images turned alike, averaged
     over the turns (Sun et al. 2022, arXiv 2204.06507). ``texture``: the same distance of the means
-    and deviations of the early stages' maps, in units of their covariance (Mahalanobis); the classifier is trained to overlook such things, and some anomalies are just
-    that.
+    and deviations of the early stages' maps, in units of their covariance (Mahalanobis); the
+    classifier is trained to overlook such things, and some anomalies are just that.
 
     ``fused`` standardises each on normal images the classifier was not trained on and joins them by
     Fisher's method: -sum log(1 - Phi(z)). One that is high raises the score, and the others cannot
@@ -57,9 +57,9 @@ class Fused:
         """Keep what at most ``limit`` of the images trained on are like.
 
         ``held_out``: bool (N,), the images that the network was not trained on. Sets ``features_``
-        float32 (R, M, F), ``textures_`` float32 (R, M, T), ``whitening_`` float32 (T, T), ``places_``
-        and ``scales_`` float64 (3,), the mean and standard deviation of each part over the images
-        held out, and ``kept_`` bool (N,), the images that were kept. Raises FitError for fewer than
+        float32 (R, M, F), ``textures_`` float32 (R, M, T), ``whitening_`` float32 (T, T),
+        ``places_`` and ``scales_`` float64 (3,), the mean and standard deviation of each part over
+        the images held out, and ``kept_`` bool (N,), the images that were kept. Raises FitError for fewer than
         two images held out.
         """
         from sklearn.covariance import ledoit_wolf
