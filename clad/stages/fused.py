@@ -56,11 +56,12 @@ class Fused:
     ) -> Fused:
         """Keep what at most ``limit`` of the images trained on are like.
 
-        ``held_out``: bool (N,), the images that the network was not trained on. Sets ``features_``
-        float32 (R, M, F), ``textures_`` float32 (R, M, T), ``whitening_`` float32 (T, T),
-        ``places_`` and ``scales_`` float64 (3,), the mean and standard deviation of each part over
-        the images held out, and ``kept_`` bool (N,), the images that were kept. Raises FitError for fewer than
-        two images held out.
+        ``held_out``: bool (N,), the images that the network was not trained on.
+
+        Sets ``features_`` float32 (R, M, F), ``textures_`` float32 (R, M, T), ``whitening_``
+        float32 (T, T), ``places_`` and ``scales_`` float64 (3,), the mean and standard deviation of
+        each part over the images held out, and ``kept_`` bool (N,), the images that were kept.
+        Raises FitError for fewer than two images held out.
         """
         from sklearn.covariance import ledoit_wolf
 

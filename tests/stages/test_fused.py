@@ -1,0 +1,142 @@
+"""The fused score on a network whose maps, features and logits are known by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from clad.data.images import ImageSet
+from clad.errors import FitError
+from clad.runtime import Runtime
+from clad.stages.fused import PARTS, Fused, texture_of
+from clad.stages.layers import FeatureModel
+
+RUNTIME = Runtime()
+
+
+class Halves(FeatureModel):
+    """Maps: the image, three times. Features: its upper two pixels. Logits: their weighted sums."""
+
+    def __init__(self, weights):
+        super().__init__()
+        weights = torch.tensor(weights, dtype=torch.float32)
+        self.head = nn.Linear(2, len(weights), bias=False)
+        self.head.weight.data.copy_(weights)
+
+    def maps(self, x):
+        return [x, x, x]
+
+    def pool(self, last):
+        return last[:, 0, 0, :]
+
+
+def images(n=40, seed=0):
+    rng = np.random.default_rng(seed)
+    return ImageSet.of(rng.integers(60, 200, (n, 1, 2, 2)).astype(np.uint8))
+
+
+def masked(n, last):
+    held_out = np.zeros(n, bool)
+    held_out[-last:] = True
+    return held_out
+
+
+def fitted(method="fused", rotations=1, limit=99, n=40):
+    network = Halves(np.eye(2).tolist() if rotations == 1 else np.ones((rotations, 2)).tolist())
+    fused = Fused(method, rotations=rotations, limit=limit, seed=3)
+    return network, fused.fit(network, images(n), masked(n, 10), RUNTIME)
+
+
+def test_means_and_deviations_by_hand():
+    """Of (0, 2, 4, 6): mean 3, variance (9 + 1 + 1 + 9) / 4 = 5."""
+    maps = torch.tensor([[[[0.0, 2.0], [4.0, 6.0]], [[1.0, 1.0], [1.0, 1.0]]]])
+    torch.testing.assert_close(texture_of(maps), torch.tensor([[3.0, 1.0, math.sqrt(5), 0.0]]))
+
+
+def test_fishers_join_by_hand():
+    """Of z = 0, 0 and 1.6449 (tail 5%): -log 0.5 - log 0.5 - log 0.05 = 4.382."""
+    fused = Fused()
+    fused.places_, fused.scales_ = np.array([1.0, 2.0, 3.0]), np.array([1.0, 0.5, 2.0])
+    parts = dict(
+        zip(PARTS, (np.array([1.0]), np.array([2.0]), np.array([3 + 2 * 1.644854])), strict=True)
+    )
+    assert fused.join(parts) == pytest.approx([-math.log(0.5 * 0.5 * 0.05)], rel=1e-5)
+
+
+def test_a_part_that_is_low_does_not_take_back_what_another_says():
+    fused = Fused()
+    fused.places_, fused.scales_ = np.zeros(3), np.ones(3)
+
+    def join(*z):
+        return fused.join({name: np.array([value]) for name, value in zip(PARTS, z, strict=True)})
+
+    assert join(5.0, -9.0, -9.0) > join(2.0, 2.0, 0.0)
+    assert np.isfinite(join(60.0, 60.0, 60.0)).all()
+    assert join(60.0, 0.0, 0.0) > join(50.0, 0.0, 0.0)
+
+
+def test_parts_are_standardised_on_images_held_out_and_the_bank_is_of_the_others():
+    network, fused = fitted()
+    assert fused.kept_.tolist() == [True] * 30 + [False] * 10
+    assert fused.features_.shape == (1, 30, 2)
+    parts, _ = fused._parts(network, images().take(np.arange(30, 40)), RUNTIME, None)
+    for i, name in enumerate(PARTS):
+        assert fused.places_[i] == pytest.approx(parts[name].mean())
+        assert fused.scales_[i] == pytest.approx(parts[name].std())
+
+
+def test_features_and_logits_are_those_of_the_neighbours_score():
+    network, fused = fitted()
+    new = ImageSet.of(np.array([[[[204, 153], [0, 0]]]], np.uint8))
+    parts, logits = fused._parts(network, new, RUNTIME, None)
+    np.testing.assert_allclose(logits, [[0.8, 0.6]], atol=1e-6)
+    assert parts["logits"] == pytest.approx([-0.8])
+    bank = images().read(slice(0, 30))[:, 0, 0].astype(float)
+    bank /= np.linalg.norm(bank, axis=1, keepdims=True)
+    nearest = np.linalg.norm(bank - [0.8, 0.6], axis=1).min()
+    assert parts["features"] == pytest.approx([nearest], abs=1e-5)
+
+
+def test_whitened_textures_have_unit_covariance_but_for_shrinkage():
+    _, fused = fitted(n=400)
+    deviation = fused.textures_[0].std(axis=0)
+    # each map is there twice, so half the directions hold nothing and stay at nothing
+    assert (deviation < 1.3).all()
+    assert deviation.max() > 0.7
+
+
+@pytest.mark.parametrize("method", PARTS)
+def test_a_part_alone_is_what_it_was_asked_for(method):
+    network, fused = fitted(method)
+    new = images(5, seed=1)
+    parts, _ = fused._parts(network, new, RUNTIME, None)
+    score, _ = fused.score(network, new, RUNTIME)
+    np.testing.assert_array_equal(score, parts[method])
+
+
+def test_an_image_of_the_bank_is_no_neighbour_of_its_own():
+    network, fused = fitted("features")
+    own, _ = fused.score(network, images(), RUNTIME, fused.kept_)
+    new, _ = fused.score(network, images(), RUNTIME)
+    assert (new[:30] < 1e-3).all()
+    assert (own[:30] > new[:30]).all()
+    np.testing.assert_array_equal(own[30:], new[30:])
+
+
+def test_turns_and_limit_shape_the_bank_and_batches_change_nothing():
+    network, fused = fitted(rotations=4, limit=12)
+    assert fused.features_.shape[:2] == fused.textures_.shape[:2] == (4, 12)
+    assert fused.kept_.sum() == 12
+    assert not fused.kept_[30:].any()
+    whole = fused._respond(network, images(), RUNTIME)
+    for one, other in zip(
+        whole, fused._respond(network, images(), RUNTIME, batch_size=7), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_one_image_held_out_is_too_few():
+    with pytest.raises(FitError, match=r"1 images held out .* raise validation\.fraction"):
+        Fused().fit(Halves([[1.0, 0.0]]), images(), masked(40, 1), RUNTIME)
