@@ -45,13 +45,18 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the checkout this package runs from, ``-dirty`` where it was changed."""
+    """The commit of the checkout this package runs from, ``-dirty`` where it was changed.
+
+    Measured rows under ``results`` change no measurement.
+    """
     checkout = Path(__file__).resolve().parents[1]
     try:
         top, head = _git(checkout, "rev-parse", "--show-toplevel", "HEAD").splitlines()
         if Path(top).resolve() != checkout:  # installed in an environment inside another checkout
             return None
-        changed = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+        changed = _git(
+            checkout, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results"
+        )
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
     return head + ("-dirty" if changed else "")

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     "--scores",
     "score_file",
     type=click.Path(path_type=Path),
-    help="Scores with a column truth (0, 1), as clad run writes: what each threshold costs.",
+    help="Scores with a column truth (0, 1), as clad run writes: what each threshold costs, "
+    "and their ROC in roc.png.",
 )
 @click.option(
     "-o",
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     default="thresholds.png",
     show_default=True,
-    help="The plot of --compare.",
+    help="The plot of --compare; roc.png of --scores is written beside it.",
 )
 @on_bad_option
 @first_frame_option
@@ -104,7 +105,7 @@ def threshold(
         config = configuration.build(values, "clad threshold")
         if compare or score_file:
             labelled = _labelled(score_file) if score_file else None
-            _compare(calibration, config, labelled, out if compare else None, quiet, as_json)
+            _compare(calibration, config, labelled, compare, out, quiet, as_json)
             return
         if given or images:
             with locked(model):
@@ -182,21 +183,28 @@ def _compare(
     calibration: Calibration,
     config: Config,
     labelled: Labelled | None,
-    out: Path | None,
+    compare: bool,
+    out: Path,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Tables of what rules promise and do, and of what thresholds cost; ``out``: the plot."""
+    """Tables and plots of what rules promise and do, and of what thresholds cost."""
     from clad.calibration import trade_off, try_rules
 
-    trials = try_rules(calibration, config.threshold, labelled) if out else []
-    costs = trade_off(calibration, *labelled[::2]) if labelled else []
-    if out:
+    trials, costs, curve = [], [], out.with_name("roc.png")
+    if compare:
         from clad.report.thresholds import compare_rules
 
+        trials = try_rules(calibration, config.threshold, labelled)
         compare_rules(
             out, calibration.scores, trials, config.threshold.method, config.threshold.alpha
         )
+    if labelled:
+        from clad.report.plots import roc
+
+        scores, _, truth = labelled
+        costs = trade_off(calibration, scores, truth)
+        roc(curve, scores, truth, calibration.rule(config.threshold).threshold_)
     if as_json:
         found = {"rules": [asdict(t) for t in trials], "costs": [asdict(c) for c in costs]}
         click.echo(json.dumps(found))
@@ -206,6 +214,7 @@ def _compare(
             click.echo(f"plot written to {out}")
         if costs:
             print_costs(costs)
+            click.echo(f"ROC curve with the threshold on it written to {curve}")
 
 
 def _print_trials(trials: list[Trial], labelled: bool) -> None:

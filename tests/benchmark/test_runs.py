@@ -213,9 +213,11 @@ def checkout(tmp_path, monkeypatch):
         pytest.skip("git is not installed")
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         monkeypatch.delenv(name, raising=False)
-    (tmp_path / "file").write_text("one")
+    (tmp_path / "results").mkdir()
+    for path in (tmp_path / "file", tmp_path / "results" / "rows.csv"):
+        path.write_text("one")
     who = ("-c", "user.name=a", "-c", "user.email=a@b")
-    for command in (["init", "-q"], ["add", "file"], [*who, "commit", "-qm", "first"]):
+    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "first"]):
         subprocess.run(["git", "-C", tmp_path, *command], check=True, capture_output=True)
 
     def lies_in(folder):
@@ -230,6 +232,8 @@ def test_the_commit_is_the_checkouts(checkout, tmp_path):
     head = commit()
     assert len(head) == 40
     assert set(head) <= set("0123456789abcdef")
+    (tmp_path / "results" / "rows.csv").write_text("two")
+    assert commit() == head, "rows that were measured are no other code"
     (tmp_path / "file").write_text("two")
     assert commit() == f"{head}-dirty"
 

@@ -188,6 +188,8 @@ def test_what_thresholds_cost_on_labelled_scores(clad, mine, detector):
     assert "7 (7.0%)" in row
     assert "5 (10.0%)" in row
     assert not any(line.startswith("0.1%") for line in result.stdout.splitlines()), "n allows none"
+    with Image.open("roc.png") as image:
+        assert image.width > 300
     both = clad("threshold", "mine", "--compare", "--scores", "labelled.csv", "--alpha", "0.2")
     (row,) = (line for line in both.stdout.splitlines() if line.startswith("conformal "))
     assert row.split()[-2:] == ["7.0%", "90.0%"]
