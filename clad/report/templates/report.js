@@ -283,6 +283,7 @@ function prepareList() {
 
 const points = []; // {i, x, y, dot}
 let near = null; // the point looked at
+let last = null; // the latest that was: the keyboard goes on from there
 const hue = (cluster) => `var(--c${cluster % 16})`;
 
 function legend(entries) {
@@ -314,6 +315,7 @@ function colour() {
 
 function look(point, ring) {
   near = point;
+  last = point ?? last;
   const tip = byId("tip");
   tip.hidden = !point;
   ring.setAttribute("visibility", point ? "visible" : "hidden");
@@ -373,15 +375,14 @@ function prepareMap() {
   });
   map.addEventListener("pointerleave", () => look(null, ring));
   map.addEventListener("click", () => near && open(near.i));
-  map.addEventListener("focus", () => near ?? look(middle(), ring));
+  map.addEventListener("focus", () => look(last ?? middle(), ring));
   map.addEventListener("blur", () => look(null, ring));
   map.addEventListener("keydown", (event) => {
     const ways = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
-    if (event.key === "Enter" && near) open(near.i);
-    if (event.key in ways) {
-      look(neighbour(near ?? middle(), ...ways[event.key]), ring);
-      event.preventDefault();
-    }
+    if (event.key in ways) look(neighbour(near ?? last ?? middle(), ...ways[event.key]), ring);
+    else if (event.key === "Enter" && near) open(near.i);
+    else return;
+    event.preventDefault(); // of Enter too: it would close what it has just opened
   });
   byId("colour").addEventListener("input", colour);
 }
