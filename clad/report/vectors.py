@@ -90,6 +90,7 @@ def curves(losses: Mapping[str, Sequence[float]]) -> Plot | None:
             epochs = np.arange(1, len(curve) + 1)
             ax.plot(epochs, curve, "o-", color=NORMAL, markersize=3 if len(curve) < POINTS else 0)
             ax.set(title=stage, xlabel="epoch")
+            ax.set_xlim(0.5, len(curve) + 0.5)
             ax.locator_params(axis="x", integer=True, nbins=6)
         axes[0].set_ylabel("mean loss")
         return _plot(figure, axes[0], f"Training curves of {', '.join(shown)}")
