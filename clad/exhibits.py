@@ -64,7 +64,7 @@ def of_images(detector: Detector, parts: Iterable[ImageSet]) -> Exhibits:
     latents = [np.zeros((0, detector.model_.centers.shape[1]), np.float32)]
 
     def batches() -> Iterator[NDArray[np.uint8]]:
-        for part in parts:
+        for part in filter(len, parts):
             names.extend(part.names)
             latents.append(detector.latents(part))
             yield from part.batches(BATCH)
