@@ -75,9 +75,8 @@ def train(
         log.info("%s: resumed after epoch %d of %d", stage, len(losses), epochs)
     # at least two images a batch: batch norm has nothing to say of one
     n_batches = max(1, min(math.ceil(n / batch_size), n // 2))
-    for epoch in runtime.track(
-        range(len(losses), epochs), stage, initial=len(losses), total=epochs, unit="epoch"
-    ):
+    progress = {"initial": len(losses), "total": epochs, "unit": "image", "unit_scale": n}
+    for epoch in runtime.track(range(len(losses), epochs), stage, **progress):
         if before_epoch is not None and before_epoch(epoch):
             break
         module.train()

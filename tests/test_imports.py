@@ -17,12 +17,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = """
 errors
 config runtime metrics
-threshold training artifact data health
+threshold training artifact data health thumbnails
 stages calibration checkpoints
 configurable model
 detector baselines
 pipeline
-provenance scorefile review monitor signing
+provenance scorefile review exhibits monitor signing
 report
 benchmark
 cli
@@ -38,6 +38,7 @@ ONLY = {
     "health": {"errors"},
     "checkpoints": {"errors", "artifact"},
     "signing": {"errors", "artifact"},
+    "thumbnails": set(),
     "data": {"errors", "runtime"},
     "baselines": {"errors", "runtime", "training", "data.images", "stages"},
     "stages": {"errors", "runtime", "training", "data.images"},

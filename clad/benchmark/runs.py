@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from clad import review
+from clad import exhibits, review
 from clad.artifact import (
     locked,
     make_folder,
@@ -102,6 +102,8 @@ def _write(
     """Everything a run leaves; metrics.json last, since it says that the rest is there."""
     result.detector.save(folder / "model", {key: metrics[key] for key in MODEL_FACTS})
     review.keep(folder / "model", review.of_fitted(result.detector))
+    exhibits.keep_fitted(folder / "model", result.detector)
+    exhibits.keep_scored(folder / "exhibits", exhibits.of_images(result.detector, [result.test]))
     columns = columns_of(file_columns(result.test), result.scores)
     columns["label"] = [answers.classes[i] for i in answers.test_labels]
     columns["truth"] = answers.test_anomalous.astype(int).tolist()

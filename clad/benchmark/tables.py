@@ -36,6 +36,18 @@ def table(
 
     Raises DataError where there is nothing to show.
     """
+    head, body = grid(rows, metric, by_class=by_class, marked=form != "csv")
+    return _render(head, body, form)
+
+
+def grid(
+    rows: Sequence[dict[str, Any]],
+    metric: str = "auroc",
+    *,
+    by_class: bool = False,
+    marked: bool = True,
+) -> tuple[list[str], list[list[str]]]:
+    """The head and the lines of ``table``, as texts."""
     if metric not in METRICS:
         raise DataError(f"unknown column {metric!r}; known are {', '.join(METRICS)}")
     if by_class and metric != "auroc":
@@ -55,7 +67,7 @@ def table(
         found = [groups.get((*line, *column), []) for column in columns]
         for kind in _classes(found) if by_class else [None]:
             cells = [_values(cell, metric, kind) for cell in found]
-            marks = _marks(cells, metric) if form != "csv" else [""] * len(cells)
+            marks = _marks(cells, metric) if marked else [""] * len(cells)
             texts = [_text(values, mark) for values, mark in zip(cells, marks, strict=True)]
             if kind is not None:
                 body.append([*line, kind, *texts])
@@ -66,7 +78,7 @@ def table(
             body.append([*line, *texts])
     last = ["paper (one seed)"] if metric == "auroc" and not by_class else []
     head = ["data set", "normal", *(["anomalous"] if by_class else []), *names, *last]
-    return _render(head, body, form)
+    return head, body
 
 
 def _classes(cells: list[list[dict[str, Any]]]) -> list[str]:

@@ -149,7 +149,7 @@ def _run(
         missing = [cell for cell in wanted if cell.key not in done]
         found = run_all(missing, source, jobs=jobs, scheduler=scheduler, progress=not quiet)
         first = len(wanted) - len(missing)
-        for row in track(found, "cells", initial=first, total=len(wanted)):
+        for row in track(found, "cells", initial=first, total=len(wanted), unit="cell"):
             results.append(path, {**row, **mark[results.key(row)]})
     kept = {results.key(row): row for row in results.read(path)}
     return [kept[cell.key] for cell in wanted]

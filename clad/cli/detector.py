@@ -42,7 +42,7 @@ def fit(
     as_json: bool,
 ) -> None:
     """Learn from normal IMAGES: a folder, a zip, a .npy or a text file of paths."""
-    from clad import artifact, config, review
+    from clad import artifact, config, exhibits, review
     from clad.checkpoints import CheckpointFolder
     from clad.data.inputs import as_image_set
     from clad.pipeline import CLAD
@@ -74,6 +74,7 @@ def fit(
             }
             detector.save(model, facts)
             review.keep(model, review.of_fitted(detector))
+            exhibits.keep_fitted(model, detector)
             checkpoints.clear()
     if as_json:
         click.echo(json.dumps({"model": str(model), **_describe(detector), **facts}))

@@ -14,6 +14,7 @@ from clad.cli.bench import ablate, bench, table
 from clad.cli.data import data
 from clad.cli.detector import fit, info, score
 from clad.cli.monitor import monitor
+from clad.cli.report import report
 from clad.cli.review import review
 from clad.cli.run import run
 from clad.cli.sign import sign, verify
@@ -58,6 +59,7 @@ for command in (
     info,
     threshold,
     review,
+    report,
     monitor,
     sign,
     verify,

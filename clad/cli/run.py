@@ -37,6 +37,17 @@ if TYPE_CHECKING:
 @config_options
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for what is written.")
 @click.option("--fresh", is_flag=True, help="Start over where an earlier run has got to.")
+@click.option(
+    "--tensorboard",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write curves, pictures and metrics for TensorBoard (clad[tensorboard]).",
+)
+@click.option(
+    "--mlflow",
+    is_flag=True,
+    help="Log the same to MLflow, where MLFLOW_TRACKING_URI says (clad[mlflow]).",
+)
 @data_root_option
 @output_options
 def run(
@@ -49,17 +60,26 @@ def run(
     assignments: tuple[str, ...],
     out: Path | None,
     fresh: bool,
+    tensorboard: Path | None,
+    mlflow: bool,
     data_root: Path | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Train and test on a scenario of DATASET: some classes are normal, the rest anomalies."""
+    from clad.artifact import make_folder
     from clad.benchmark import runs
     from clad.data.benchmarks import load
+    from clad.report import trackers
 
     if normal is not None and scenario_name is not None:
         raise click.UsageError("give --scenario or --normal, not both")
     with reporting(quiet):
+        if tensorboard is not None:
+            trackers.require("tensorboard")
+            make_folder(tensorboard)
+        if mlflow:
+            trackers.require("mlflow")
         benchmark = load(dataset, data_root)
         scenarios = _scenarios(benchmark, scenario_name, normal)
         jobs = []
@@ -75,6 +95,10 @@ def run(
                     benchmark, scenario, config, folder, recipe, fresh=fresh, progress=not quiet
                 )
             )
+            if tensorboard is not None:
+                trackers.to_tensorboard(folder, tensorboard)
+            if mlflow:
+                trackers.to_mlflow(folder)
     if as_json:
         click.echo(json.dumps(results if len(results) > 1 else results[0]))
     else:

@@ -23,6 +23,7 @@ from clad.cli.options import (
 if TYPE_CHECKING:
     from clad.calibration import Calibration, Labelled, Trial
     from clad.config import Config
+    from clad.exhibits import Exhibits
     from clad.review import Suspects
 
 
@@ -83,7 +84,7 @@ def threshold(
     With --compare or --scores the model stays as it is; the other options change it.
     """
     from clad import config as configuration
-    from clad import review
+    from clad import exhibits, review
     from clad.artifact import locked
     from clad.calibration import read_calibration, write_calibration
 
@@ -111,14 +112,17 @@ def threshold(
             with locked(model):
                 suspects = {}
                 if images:
-                    new, worst = _measure(model, images, on_bad, first_frame, device, quiet)
+                    new, worst, shown = _measure(model, images, on_bad, first_frame, device, quiet)
                     kept = review.read(model).get("calibration") if add else None
                     suspects = {"calibration": kept.joined(worst) if kept else worst}
+                    earlier = exhibits.read_calibration(model) if add else None
+                    shown = earlier.joined(shown) if earlier else shown
                     calibration = calibration.joined(new) if add else new
                 calibration.rule(config.threshold)  # refused before anything is written
                 write_calibration(model, calibration, config)
                 if suspects:
                     review.keep(model, suspects)
+                    exhibits.keep_calibration(model, shown)
     rule = calibration.rule(config.threshold)
     stated = calibration.guarantee(rule)
     if as_json:
@@ -141,8 +145,9 @@ def threshold(
 
 def _measure(
     model: Path, images: Path, on_bad: str, first_frame: bool, device: str, quiet: bool
-) -> tuple[Calibration, Suspects]:
-    """Score new normal images; the most suspicious of them are for ``clad review``."""
+) -> tuple[Calibration, Suspects, Exhibits]:
+    """Score new normal images; what of them ``clad review`` and ``clad report`` show."""
+    from clad import exhibits
     from clad.data.inputs import as_image_set
     from clad.detector import Detector
     from clad.review import most_suspicious
@@ -154,7 +159,8 @@ def _measure(
     )
     warn_bad(bad)
     calibration = detector.calibration_from(found)
-    return calibration, most_suspicious(found, calibration.scores)
+    shown = exhibits.of_images(detector, [found])
+    return calibration, most_suspicious(found, calibration.scores), shown
 
 
 def _labelled(path: Path) -> Labelled:

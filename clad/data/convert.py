@@ -160,7 +160,7 @@ def conform(images: ImageSet, size: tuple[int, int], channels: int) -> ImageSet:
     if min(size) < MIN_SIDE:
         raise DataError(f"size={size} is under the minimum of {MIN_SIDE}x{MIN_SIDE}")
     out = np.empty((len(images), channels, *size), np.uint8)
-    for start in track(range(0, len(images), _CHUNK), "resize"):
+    for start in track(range(0, len(images), _CHUNK), "resize", unit="image", unit_scale=_CHUNK):
         batch = to_channels(images.read(slice(start, start + _CHUNK)), channels)
         for i, image in enumerate(batch, start):
             out[i] = resize(image, size)

@@ -77,7 +77,7 @@ def read_parts(
     """
     with _entries(source) as entries:
         faults: list[BadFile] = []
-        for start in track(range(0, len(entries), part), "parts"):
+        for start in track(range(0, len(entries), part), "parts", unit="image", unit_scale=part):
             images, bad = _decode(entries[start : start + part], size, channels, first_frame)
             faults += bad
             yield images, bad

@@ -124,7 +124,7 @@ def _of_items(items: Any, size: tuple[int, int] | None, channels: int | None) ->
         raise DataError(f"{type(items).__name__} has no length; give a map-style Dataset")
     if not len(items):
         raise DataError(f"the {type(items).__name__} is empty; give at least one image")
-    raw = (_item_pixels(items[i], i) for i in track(range(len(items)), "read"))
+    raw = (_item_pixels(items[i], i) for i in track(range(len(items)), "read", unit="image"))
     if size is None or channels is None:
         held = list(raw)
         size = size or common_size((image.shape[1], image.shape[2]) for image in held)

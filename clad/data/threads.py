@@ -17,6 +17,6 @@ def in_threads(function: Callable[[T], R], items: list[T], label: str) -> Iterat
     """``map`` over a few threads, order kept; what is still queued is dropped on an exception."""
     pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
     try:
-        yield from track(pool.map(function, items), label, total=len(items))
+        yield from track(pool.map(function, items), label, total=len(items), unit="image")
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

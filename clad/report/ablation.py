@@ -19,11 +19,17 @@ CHANCE = 50.0  # % AUROC
 
 def draw_ablation(path: Path, rows: Sequence[Row], title: str) -> None:
     """``rows``: finished cells with ``sweep``, ``scenario`` and ``auroc``."""
+    with picture(path, 7.5, 4.5) as figure:
+        fill(figure, rows, title)
+
+
+def fill(figure: Any, rows: Sequence[Row], title: str) -> None:
+    """The same on a figure; maps change its size."""
     keys = list(rows[0]["sweep"])
     if len(keys) == 1:
-        _lines(path, rows, keys[0], title)
+        _lines(figure, rows, keys[0], title)
     else:
-        _maps(path, rows, keys[0], keys[1], title)
+        _maps(figure, rows, keys[0], keys[1], title)
 
 
 def _values(rows: Sequence[Row], key: str) -> list[Any]:
@@ -43,28 +49,27 @@ def _aurocs(rows: Sequence[Row], scenario: str, **point: Any) -> list[float]:
     ]
 
 
-def _lines(path: Path, rows: Sequence[Row], key: str, title: str) -> None:
+def _lines(figure: Any, rows: Sequence[Row], key: str, title: str) -> None:
     values = _values(rows, key)
     numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
     places = np.array(values, float) if numeric else np.arange(len(values))
-    with picture(path, 7.5, 4.5) as figure:
-        ax = figure.subplots()
-        for number, scenario in enumerate(_scenarios(rows)):
-            cells = [_aurocs(rows, scenario, **{key: value}) for value in values]
-            mean = np.array([np.mean(c) if c else np.nan for c in cells])
-            spread = np.array([np.std(c, ddof=1) if len(c) > 1 else 0.0 for c in cells])
-            colour = CLUSTERS[number % len(CLUSTERS)]
-            ax.plot(places, mean, "o-" if numeric else "o", color=colour, label=scenario)
-            ax.fill_between(places, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
-        ax.set_xticks(places, [str(value) for value in values])
-        low, high = ax.get_ylim()
-        if low < CHANCE < high:
-            ax.axhline(CHANCE, color=NEUTRAL, linestyle=":", linewidth=1)
-        ax.set(title=title, xlabel=key, ylabel="AUROC, %")
-        ax.legend(title="normal")
+    ax = figure.subplots()
+    for number, scenario in enumerate(_scenarios(rows)):
+        cells = [_aurocs(rows, scenario, **{key: value}) for value in values]
+        mean = np.array([np.mean(c) if c else np.nan for c in cells])
+        spread = np.array([np.std(c, ddof=1) if len(c) > 1 else 0.0 for c in cells])
+        colour = CLUSTERS[number % len(CLUSTERS)]
+        ax.plot(places, mean, "o-" if numeric else "o", color=colour, label=scenario)
+        ax.fill_between(places, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
+    ax.set_xticks(places, [str(value) for value in values])
+    low, high = ax.get_ylim()
+    if low < CHANCE < high:
+        ax.axhline(CHANCE, color=NEUTRAL, linestyle=":", linewidth=1)
+    ax.set(title=title, xlabel=key, ylabel="AUROC, %")
+    ax.legend(title="normal")
 
 
-def _maps(path: Path, rows: Sequence[Row], across: str, down: str, title: str) -> None:
+def _maps(figure: Any, rows: Sequence[Row], across: str, down: str, title: str) -> None:
     scenarios, columns, lines = _scenarios(rows), _values(rows, across), _values(rows, down)
     means = {
         scenario: np.array(
@@ -79,16 +84,16 @@ def _maps(path: Path, rows: Sequence[Row], across: str, down: str, title: str) -
         for scenario in scenarios
     }
     low, high = (extreme([*means.values()]) for extreme in (np.nanmin, np.nanmax))
-    with picture(path, 1.5 + 3.2 * len(scenarios), 1.6 + 0.5 * len(lines)) as figure:
-        figure.suptitle(title, x=0.01, ha="left", weight="bold")
-        axes = np.atleast_1d(figure.subplots(1, len(scenarios), sharey=True))
-        for ax, (scenario, values) in zip(axes, means.items(), strict=True):
-            ax.imshow(values, cmap="cividis", aspect="auto", vmin=low, vmax=high)
-            for (i, j), value in np.ndenumerate(values):
-                colour = "white" if value < (low + high) / 2 else "black"
-                ax.text(j, i, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=8)
-            ax.set(title=scenario, xlabel=across)
-            ax.set_xticks(range(len(columns)), [str(c) for c in columns])
-            ax.set_yticks(range(len(lines)), [str(d) for d in lines])
-            ax.spines[:].set_visible(False)
-        axes[0].set_ylabel(down)
+    figure.set_size_inches(1.5 + 3.2 * len(scenarios), 1.6 + 0.5 * len(lines))
+    figure.suptitle(title, x=0.01, ha="left", weight="bold")
+    axes = np.atleast_1d(figure.subplots(1, len(scenarios), sharey=True))
+    for ax, (scenario, values) in zip(axes, means.items(), strict=True):
+        ax.imshow(values, cmap="cividis", aspect="auto", vmin=low, vmax=high)
+        for (i, j), value in np.ndenumerate(values):
+            colour = "white" if value < (low + high) / 2 else "black"
+            ax.text(j, i, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=8)
+        ax.set(title=scenario, xlabel=across)
+        ax.set_xticks(range(len(columns)), [str(c) for c in columns])
+        ax.set_yticks(range(len(lines)), [str(d) for d in lines])
+        ax.spines[:].set_visible(False)
+    axes[0].set_ylabel(down)

@@ -43,18 +43,26 @@ DPI = 120
 
 
 @contextmanager
-def picture(path: Path, width: float, height: float) -> Iterator[Any]:
-    """A matplotlib Figure of this size in inches, written to ``path`` as PNG when the block ends.
-
-    The file appears whole or not at all; an error inside the block leaves the old one.
-    """
+def drawing(width: float, height: float, **style: Any) -> Iterator[Any]:
+    """A matplotlib Figure of this size in inches, in the common look with ``style`` over it."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with rc_context(STYLE):
+    look: Any = {**STYLE, **style}
+    with rc_context(look):
         figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
+        yield figure
+
+
+@contextmanager
+def picture(path: Path, width: float, height: float) -> Iterator[Any]:
+    """A ``drawing`` written to ``path`` as PNG when the block ends.
+
+    The file appears whole or not at all; an error inside the block leaves the old one.
+    """
+    with drawing(width, height) as figure:
         yield figure
         content = BytesIO()
         figure.savefig(content, format="png")
@@ -62,14 +70,18 @@ def picture(path: Path, width: float, height: float) -> Iterator[Any]:
 
 
 def short(value: float, among: NDArray[np.float64]) -> str:
-    """A score with the decimals that tell it from its neighbours: 14.41, but 0.100312.
+    """A score with the decimals that tell it from its neighbours: 14.41, but 0.100312."""
+    return f"{value:.{decimals(among)}f}"
+
+
+def decimals(among: NDArray[np.float64]) -> int:
+    """How many tell these scores apart.
 
     ODIN at temperature 1000 differs in the fifth decimal, distances in the first.
     """
     low, high = np.quantile(among, [0.1, 0.9])  # one far score must not hide the rest's decimals
     spread = high - low
-    decimals = 3 if spread == 0 else int(np.clip(2 - np.floor(np.log10(spread)), 0, 9))
-    return f"{value:.{decimals}f}"
+    return 3 if spread == 0 else int(np.clip(2 - np.floor(np.log10(spread)), 0, 9))
 
 
 def cluster_colour(cluster: int) -> str:

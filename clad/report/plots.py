@@ -52,15 +52,7 @@ def draw_histogram(
     """Histograms in shares of their own group, so that groups of any size compare."""
     calibration = score_vector(calibration_scores, "calibration scores")
     test = score_vector(test_scores, "test scores")
-    everything = np.r_[calibration, test, threshold]
-    # A few far scores must not squeeze the rest into one bar: the outer bars gather them.
-    low = np.quantile(everything, 0.01, method="higher")
-    high = np.quantile(everything, 0.99, method="lower")
-    margin = 0.3 * (high - low)
-    low, high = max(low - margin, everything.min()), min(high + margin, everything.max())
-    edges = np.linspace(min(low, threshold), max(high, threshold), 61)
-    if edges[0] == edges[-1]:
-        edges = edges[0] + np.linspace(-0.5, 0.5, 61)
+    edges = bin_edges(np.r_[calibration, test], threshold)
 
     def bars(scores: Floats, name: str, **look: Any) -> None:
         if len(scores):
@@ -83,6 +75,20 @@ def draw_histogram(
     ax.axvline(threshold, color=INK, linestyle="--", linewidth=1.4, label=name)
     ax.set(title="Anomaly scores", xlabel="anomaly score", ylabel="% of its group per bin")
     ax.legend(loc="best")
+
+
+def bin_edges(scores: Floats, threshold: float) -> Floats:
+    """Edges (61,) of bars that hold the threshold; the outer bars gather what lies far out.
+
+    A few far scores must not squeeze the rest into one bar.
+    """
+    everything = np.r_[scores, threshold]
+    low = np.quantile(everything, 0.01, method="higher")
+    high = np.quantile(everything, 0.99, method="lower")
+    margin = 0.3 * (high - low)
+    low, high = max(low - margin, everything.min()), min(high + margin, everything.max())
+    edges = np.linspace(min(low, threshold), max(high, threshold), 61)
+    return edges if edges[0] < edges[-1] else edges[0] + np.linspace(-0.5, 0.5, 61)
 
 
 def roc(path: Path, scores: ArrayLike, anomalous: ArrayLike, threshold: float) -> None:
@@ -117,10 +123,11 @@ def draw_roc(ax: Any, scores: ArrayLike, anomalous: ArrayLike, threshold: float)
     ax.legend(loc="lower right")
 
 
-def embed(latents: ArrayLike, seed: int, n_jobs: int = 1) -> Floats:
+def embed(latents: ArrayLike, seed: int, n_jobs: int = 1, first: int | None = None) -> Floats:
     """t-SNE of latents (N, D) in the plane, float64 (N, 2), by openTSNE; a few seconds for 3000.
 
     Perplexity 30, less where N is under 91; Barnes-Hut under 10,000 images and interpolation above.
+    ``first``: only so many are embedded and the rest is placed among them, which is quicker.
     The same seed gives the same map. DataError: not (N, D), or NaN.
     """
     points = np.asarray(latents, dtype=np.float64)
@@ -129,6 +136,7 @@ def embed(latents: ArrayLike, seed: int, n_jobs: int = 1) -> Floats:
     if not np.isfinite(points).all():
         row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
         raise DataError(f"latents[{row}] holds NaN or infinity")
+    points, others = np.split(points, [first if first else len(points)])
     n = len(points)
     if n < 2:
         return np.zeros((n, 2))
@@ -142,7 +150,10 @@ def embed(latents: ArrayLike, seed: int, n_jobs: int = 1) -> Floats:
         random_state=seed,
         n_jobs=n_jobs,
     )
-    return np.asarray(tsne.fit(points), dtype=np.float64)
+    embedding = tsne.fit(points)
+    if len(others):
+        return np.concatenate([embedding, embedding.transform(others)])
+    return np.asarray(embedding, dtype=np.float64)
 
 
 def latent_map(

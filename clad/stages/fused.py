@@ -140,7 +140,8 @@ class Fused:
         network.eval()
         upright, largest, features, textures = [], [], [], []
         n_batches = -(-len(images) // batch_size)
-        for batch in runtime.track(images.batches(batch_size), "features", total=n_batches):
+        bar = {"total": n_batches, "unit": "image", "unit_scale": batch_size}
+        for batch in runtime.track(images.batches(batch_size), "features", **bar):
             x = runtime.floats(batch)
             tops, responses, early = [], [], []
             for turn in range(self.rotations):

@@ -91,7 +91,8 @@ def encode(
     generator = runtime.generator("encode")
     latents = []
     n_batches = -(-len(images) // batch_size)
-    for batch in runtime.track(images.batches(batch_size), "latents", total=n_batches):
+    bar = {"total": n_batches, "unit": "image", "unit_scale": batch_size}
+    for batch in runtime.track(images.batches(batch_size), "latents", **bar):
         x = runtime.floats(batch)
         x = x if augment is None else augment(x, generator)
         latents.append(network.encode(x).cpu().numpy())

@@ -68,7 +68,8 @@ class Neighbours:
         features: list[list[NDArray[np.float32]]] = [[] for _ in range(self.rotations)]
         largest = []
         n_batches = -(-len(images) // batch_size)
-        for batch in runtime.track(images.batches(batch_size), "features", total=n_batches):
+        bar = {"total": n_batches, "unit": "image", "unit_scale": batch_size}
+        for batch in runtime.track(images.batches(batch_size), "features", **bar):
             x = runtime.floats(batch)
             tops = []
             for turn in range(self.rotations):

@@ -58,7 +58,8 @@ class ODIN:
         network.eval().requires_grad_(False)
         log_s, classes, n_classes = [], [], 1
         n_batches = -(-len(images) // batch_size)
-        for batch in runtime.track(images.batches(batch_size), "odin", total=n_batches):
+        bar = {"total": n_batches, "unit": "image", "unit_scale": batch_size}
+        for batch in runtime.track(images.batches(batch_size), "odin", **bar):
             x = runtime.floats(batch)
             if self.perturbation > 0:
                 x.requires_grad_(True)

@@ -55,7 +55,7 @@ def scores_of(path):
 def weights(folder):
     """Its files, named by their content, but for the thumbnails that only the command keeps."""
     names = (path.name for path in Path(folder).glob("*.safetensors"))
-    return sorted(name for name in names if not name.startswith("review"))
+    return sorted(name for name in names if not name.startswith(("review", "exhibits")))
 
 
 # -- fit ------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def test_a_run_leaves_all_its_files(done):
     files = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     pictures = {f"{name}.png" for name in PICTURES}
     tables = {"metrics.json", "scores.csv", "thresholds.csv"}
-    assert files == pictures | tables | {"config.yaml", "model", "run.log"}
+    assert files == pictures | tables | {"config.yaml", "exhibits", "model", "run.log"}
     assert {path.suffix for path in (folder / "model").iterdir()} == {".safetensors", ".json"}
     assert "autoencoder" in (folder / "run.log").read_text()
 
