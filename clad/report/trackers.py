@@ -1,4 +1,4 @@
-"""A finished run handed to TensorBoard or MLflow: curves, pictures, final metrics, configuration."""
+"""A finished run handed to TensorBoard or MLflow: curves, pictures, metrics, configuration."""
 
 from __future__ import annotations
 
