@@ -31,7 +31,7 @@ CONFIG = {
     "calibration": {"minimum": N_CALIBRATION, "fraction": 0.01},
     "autoencoder": {"epochs": 5, "batch_size": 128},
     "dec": {"epochs": 3, "restarts": 2},
-    "classifier": {"epochs": 5, "width": 16, "batch_size": 64, "rotations": 1},
+    "classifier": {"epochs": 5, "width": 16, "batch_size": 64},
     "threshold": {"alpha": ALPHA},
 }
 FILE = ROOT / "results" / "end_to_end_false_alarms.csv"
