@@ -159,8 +159,8 @@ def _attacks(trap: Trap, into: Path) -> dict[str, Callable[[Path], None]]:
         "weights-too-many": arrays("classifier", lambda a: a.update(extra=np.ones(1))),
         "weights-empty": arrays("autoencoder", lambda a: a.clear()),
         "centers-flat": arrays("autoencoder", lambda a: a.update(centers=np.ones(3, np.float32))),
-        "neighbours-narrow": arrays(
-            "neighbours", lambda a: a.update(features=np.ones((4, 9, 3), np.float32))
+        "fused-narrow": arrays(
+            "fused", lambda a: a.update(features=np.ones((4, 9, 3), np.float32))
         ),
         # what the manifest says
         "document-list": lambda folder: rewrite(folder, lambda m: m.update(document=[])),
