@@ -37,6 +37,24 @@ class Images(_Section):
     channels: Literal[1, 3] | None = Field(None, description="null: as they are")
 
 
+class Tiles(_Section):
+    """Large images: cut into tiles, each an image to the four stages (docs/tiles.md)."""
+
+    size: Literal["auto"] | Annotated[int, Field(ge=6)] | None = Field(
+        None, description="pixels a side; auto: at most 64, as the images allow; null: no tiles"
+    )
+    overlap: float = Field(0.25, ge=0, le=0.9, description="share of a tile's side, at least")
+    samples: int = Field(3000, ge=2, description="tiles to train on, drawn from all images")
+    score: Literal["local", "stages"] = Field(
+        "local", description="of a tile: of its least normal spot; or stage 4's, of the whole tile"
+    )
+    prototypes: int = Field(2048, ge=1, description="local: normal spots that are kept")
+    top: int = Field(1, ge=1, description="an image's score: mean of so many tiles, 1: the highest")
+    regions: int = Field(
+        1, ge=1, description="aligned images: scores against each of regions x regions places"
+    )
+
+
 class Calibration(_Section):
     """Normal images held out of training, whose scores set the threshold."""
 
@@ -164,6 +182,7 @@ class Config(_Section):
     seed: int = Field(0, ge=0)
     runtime: Runtime = Runtime()
     images: Images = Images()
+    tiles: Tiles = Tiles()
     calibration: Calibration = Calibration()
     validation: Validation = Validation()
     augment: Augment = Augment()

@@ -2,30 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clad import config as configuration
 from clad.artifact import Bundle, read_bundle, write_bundle
+from clad.attribution import attributions
 from clad.calibration import GROUP, Calibration, Trial, try_rules
 from clad.config import Config
 from clad.configurable import Configurable
+from clad.data.folder import BadFile
 from clad.data.groups import digests
 from clad.data.images import ImageSet
-from clad.data.inputs import as_image_set
+from clad.data.inputs import as_image_set, in_parts
+from clad.data.large import LargeImages, large_parts, read_large
 from clad.data.synthetic import synthesise
 from clad.errors import DataError, NotFittedError
 from clad.model import Measured, Model, joined
 from clad.runtime import Runtime
+from clad.scoremap import Keep
 from clad.threshold import Guarantee, Rule
+from clad.tiled import TiledModel
 
 D = TypeVar("D", bound="Detector")
+Images = ImageSet | LargeImages
 SYNTHETIC = 500  # anomalies made from calibration images, at most
+
+
+class Scorer(Protocol):
+    """What a detector asks of its model: of whole images, or of tiles of large ones."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images, or tiles, that the networks take."""
+
+    @property
+    def centers(self) -> NDArray[np.float32]:
+        """float32 (K, D), of the clusters."""
+
+    @property
+    def rotations(self) -> int:
+        """Turns that stage 3 tells."""
+
+    def measure(self, images: Any, runtime: Runtime, *, fitted: bool = False) -> Measured:
+        """Score images."""
+
+    def latents(self, images: Any, runtime: Runtime) -> NDArray[np.float32]:
+        """Latents float32 (N, D)."""
+
+    def has_seen(self, images: Any) -> NDArray[np.bool_]:
+        """bool (N,): which images it was fitted on."""
+
+    def bundle(self) -> Bundle:
+        """As arrays and JSON."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +83,12 @@ class Detector(Configurable):
 
     config_: Config
     runtime_: Runtime
-    model_: Model
+    model_: Scorer
     calibration_: Calibration
     rule_: Rule
     threshold_: float
     guarantee_: Guarantee
-    calibration_images_: ImageSet
+    calibration_images_: ImageSet | LargeImages
 
     # -- answering ------------------------------------------------------------------------------
 
@@ -62,10 +96,20 @@ class Detector(Configurable):
         """Everything the detector says of each image."""
         return self.decide([self.measure(X)])
 
-    def measure(self, X: Any) -> Measured:
-        """Scores without a decision, for a part of the images."""
+    def measure(self, X: Any, keep: Keep | None = None) -> Measured:
+        """Scores without a decision, for a part of the images.
+
+        ``keep(position, map)`` is handed each image's map: of a tiled model where it is anomalous,
+        of any other which pixels its score hangs on.
+        """
         self._rule()
-        return self.model_.measure(self._conform(X), self.runtime_)
+        images: Any = self._conform(X)
+        if isinstance(self.model_, TiledModel):
+            return self.model_.measure(images, self.runtime_, keep=keep)
+        if isinstance(self.model_, Model) and keep is not None:
+            for i, found in enumerate(attributions(self.model_, images, self.runtime_)):
+                keep(i, found)
+        return self.model_.measure(images, self.runtime_)
 
     def decide(self, parts: Sequence[Measured]) -> Scores:
         """What the detector says of images measured in one or more parts, all of them together."""
@@ -142,7 +186,7 @@ class Detector(Configurable):
 
     def _calibration(
         self,
-        images: ImageSet,
+        images: Images,
         scores: NDArray[np.float64],
         clusters: NDArray[np.int64],
         train_counts: NDArray[np.int64],
@@ -153,7 +197,9 @@ class Detector(Configurable):
             scores=scores,
             clusters=clusters,
             train_counts=train_counts,
-            synthetic=self._synthetic(self.model_, images) if out_of_fold is None else out_of_fold,
+            synthetic=(
+                self._synthetic(self.model_, images, scores) if out_of_fold is None else out_of_fold
+            ),
             brightness=images.brightness,
             sizes=images.sizes,
             digests=digests(images),
@@ -163,8 +209,14 @@ class Detector(Configurable):
             cross=out_of_fold is not None,
         )
 
-    def _synthetic(self, model: Model, images: ImageSet) -> NDArray[np.float64]:
-        made = synthesise(images, min(len(images), SYNTHETIC), self.runtime_.seed_for("synthetic"))
+    def _synthetic(
+        self, model: Scorer, images: Any, scores: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Scores of anomalies made of these images, whose own are ``scores``."""
+        n = min(len(images), SYNTHETIC)
+        if isinstance(model, TiledModel):
+            return model.synthetic(images, scores, n, self.runtime_)
+        made = synthesise(images, n, self.runtime_.seed_for("synthetic"))
         return model.measure(made, self.runtime_).score
 
     # -- keeping --------------------------------------------------------------------------------
@@ -196,7 +248,8 @@ class Detector(Configurable):
         self = cls(configuration.build(values, f"{folder}/manifest.json"), progress=progress)
         self.config_ = self._resolve()
         self.runtime_ = self._choose_runtime(self.config_)
-        self.model_ = Model.of(bundle, folder, self.runtime_)
+        kind: type[Model | TiledModel] = Model if self.config_.tiles.size is None else TiledModel
+        self.model_ = kind.of(bundle, folder, self.runtime_)
         self.facts_ = bundle.document["facts"]
         return self._decide(Calibration.of(bundle, folder))
 
@@ -215,14 +268,46 @@ class Detector(Configurable):
         """How many clusters stage 2 found."""
         return len(self._trained().centers)
 
-    def _trained(self) -> Model:
+    def _trained(self) -> Scorer:
         if not hasattr(self, "model_"):
             raise NotFittedError("this CLAD is not fitted yet: call fit, or CLAD.load a model")
         return self.model_
 
-    def _conform(self, X: Any) -> ImageSet:
+    def _conform(self, X: Any) -> Images:
+        return self.read(X)[0]
+
+    def read(
+        self, source: Any, *, on_bad: str = "error", first_frame: bool = False
+    ) -> tuple[Images, list[BadFile]]:
+        """Images as the model takes them, and the files left out (``on_bad="skip"``)."""
+        options: Any = {**self._form(), "on_bad": on_bad, "first_frame": first_frame}
+        return (as_image_set if self._whole else read_large)(source, **options)
+
+    def read_parts(
+        self, source: Any, *, on_bad: str = "error", first_frame: bool = False
+    ) -> Iterator[tuple[Images, list[BadFile]]]:
+        """As ``read``, some images at a time: memory holds no more of them."""
+        options: Any = {**self._form(), "on_bad": on_bad, "first_frame": first_frame}
+        return (in_parts if self._whole else large_parts)(source, **options)
+
+    @property
+    def stages_(self) -> Model:
+        """The model of an image, or of a tile."""
+        model: Any = self._trained()
+        return model.stages if isinstance(model, TiledModel) else model
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the model takes images whole, not in tiles."""
+        return not isinstance(self._trained(), TiledModel)
+
+    def _form(self) -> dict[str, Any]:
+        """What images must be brought to, or be."""
         channels, height, width = self.shape_
-        return as_image_set(X, size=(height, width), channels=channels)[0]
+        if self._whole:
+            return {"size": (height, width), "channels": channels}
+        convert = self.config_.images.channels is not None
+        return {"channels": channels, "convert": convert, "smallest": height}
 
     def _rule(self) -> Rule:
         if not hasattr(self, "rule_"):

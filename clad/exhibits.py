@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from clad import thumbnails
 from clad.artifact import Bundle, read_bundle, write_bundle
 from clad.data.images import ImageSet
+from clad.data.large import LargeImages
 from clad.errors import ModelError
 from clad.runtime import log
 from clad.thumbnails import Thumbnails
@@ -58,7 +59,7 @@ class Exhibits:
         return {**self.thumbnails.arrays(), **self.rows}
 
 
-def of_images(detector: Detector, parts: Iterable[ImageSet]) -> Exhibits:
+def of_images(detector: Detector, parts: Iterable[ImageSet | LargeImages]) -> Exhibits:
     """Exhibits of images of the detector's shape, in one or more parts; this encodes them."""
     names: list[str] = []
     latents = [np.zeros((0, detector.model_.centers.shape[1]), np.float32)]
@@ -74,13 +75,14 @@ def of_images(detector: Detector, parts: Iterable[ImageSet]) -> Exhibits:
 
 
 def gallery(detector: CLAD) -> Exhibits:
-    """The images fitted on that lie nearest their cluster's centre, of a sample of them."""
-    n = len(detector.fit_images_)
+    """The images, or tiles, fitted on nearest to their cluster's centre, of a sample of them."""
+    n = len(detector.learnt_from_)
     seed = detector.runtime_.seed_for("gallery")
     chosen = np.sort(np.random.default_rng(seed).permutation(n)[:SAMPLE])
-    sample, clusters = detector.fit_images_.take(chosen), detector.clusters_[chosen]
+    sample, clusters = detector.learnt_from_.take(chosen), detector.clusters_[chosen]
     centers = detector.model_.centers[clusters]
-    distances = np.linalg.norm(detector.latents(sample) - centers, axis=1)
+    latents = detector.stages_.latents(sample, detector.runtime_)
+    distances = np.linalg.norm(latents - centers, axis=1)
     counts = np.bincount(detector.clusters_, minlength=detector.n_clusters_)
     nearest = [
         members[np.argsort(distances[members], kind="stable")[:NEAREST]]

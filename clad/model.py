@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from clad import config as configuration
 from clad.artifact import Bundle, load_weights
 from clad.config import Config
-from clad.data.groups import DIGEST, digests
+from clad.data.groups import DIGEST, Digestible, digests
 from clad.data.images import ImageSet
 from clad.errors import ModelError
 from clad.runtime import Runtime, memory_advice
@@ -91,7 +91,7 @@ class Model:
         """Stage 1 and 2's latents float32 (N, D)."""
         return encode(self.autoencoder, images, runtime)
 
-    def has_seen(self, images: ImageSet) -> NDArray[np.bool_]:
+    def has_seen(self, images: Digestible) -> NDArray[np.bool_]:
         """bool (N,): which images it was fitted on, by every pixel."""
         known = {row.tobytes() for row in self.seen}
         return np.array([row.tobytes() in known for row in digests(images)], dtype=bool)

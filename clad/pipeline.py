@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from clad import health
 from clad.config import Config
 from clad.data.convert import check_variation
+from clad.data.folder import BadFile
 from clad.data.groups import digests
 from clad.data.images import ImageSet
 from clad.data.inputs import as_image_set
+from clad.data.large import read_large
 from clad.data.splits import calibration_folds, fit_calibration_split, validation_split
-from clad.detector import Detector, Scores, decided
+from clad.data.tiles import SIDES, sample_tiles, tile_side
+from clad.detector import Detector, Images, Scorer, Scores, decided
 from clad.errors import ConfigError, FitError, NotFittedError
 from clad.model import Model, make_fused, make_neighbours
 from clad.runtime import log, memory_advice
@@ -27,6 +30,7 @@ from clad.stages.classifier import Classifier
 from clad.stages.dec import DEC
 from clad.stages.rotations import choose_rotations
 from clad.threshold import make
+from clad.tiled import TiledModel
 
 if TYPE_CHECKING:
     from clad.training import Checkpoints
@@ -53,7 +57,8 @@ class CLAD(Detector):
         ``y`` is there for scikit-learn's sake and must be None. Sets ``threshold_``,
         ``guarantee_``, ``clusters_`` int64 (n_fit,), ``fit_positions_`` int64 (n_fit,) in X,
         ``seconds_`` a stage, ``losses_``, ``health_`` (warnings that something was not learnt),
-        ``fit_images_`` and ``calibration_images_``.
+        ``fit_images_``, ``calibration_images_`` and ``learnt_from_``, the images fitted on or the
+        tiles drawn from them, which ``clusters_`` are of.
 
         Raises DataError, ConfigError and FitError for what cannot be learnt from.
         """
@@ -65,8 +70,9 @@ class CLAD(Detector):
         runtime = self.runtime_ = self._choose_runtime(config)
         self.seconds_: dict[str, float] = {}
         with self._timed("data"):
-            images, _ = as_image_set(X, size=config.images.size, channels=config.images.channels)
-            check_variation(images)
+            images: Any = read_for_fit(config, X)[0]
+            if isinstance(images, ImageSet):
+                check_variation(images)
             part, seed = config.calibration, runtime.seed_for("split")
             fit_images = held_out = images
             folds: list[NDArray[np.bool_]] = []
@@ -86,7 +92,9 @@ class CLAD(Detector):
                     self._measure_apart(images, fold, checkpoints and checkpoints.part(f"fold-{k}"))
                     for k, fold in enumerate(folds)
                 ]
-        self.model_, self.clusters_, self.losses_ = self._learn(fit_images, checkpoints)
+        self.model_, self.learnt_from_, self.clusters_, self.losses_ = self._train(
+            fit_images, checkpoints
+        )
         self.fit_images_, self.calibration_images_ = fit_images, held_out
         with self._timed("calibration"):
             measured = self.model_.measure(held_out, runtime)
@@ -98,7 +106,7 @@ class CLAD(Detector):
                 synthetic = np.concatenate([each for _, each in apart])
             self.health_ = health.check(
                 self.losses_,
-                _pixel_variance(fit_images),
+                _pixel_variance(self.learnt_from_),
                 self.clusters_,
                 self.n_clusters_,
                 self.model_.rotations,
@@ -112,6 +120,29 @@ class CLAD(Detector):
         if self.calibration_.dependent:
             log.warning("threshold: %s", self.guarantee_.text)
         return self
+
+    def _train(
+        self, images: Images, checkpoints: Checkpoints | None
+    ) -> tuple[Scorer, ImageSet, NDArray[np.int64], dict[str, list[float]]]:
+        """The stages on these images, or on tiles of them: also what they were learnt from."""
+        if isinstance(images, ImageSet):
+            model, clusters, losses = self._learn(images, checkpoints)
+            return model, images, clusters, losses
+        settings, seed = self.config_.tiles, self.runtime_.seed_for("tiles")
+        assert settings.size is not None
+        with self._timed("tiles"):
+            side = tile_side(settings.size, images.sizes)
+            most = int(images.sizes.min()) // side
+            if settings.regions > most:
+                raise FitError(
+                    f"tiles.regions={settings.regions} should be <= {most}, the tiles of {side} "
+                    "pixels that the smallest image has along its shorter side"
+                )
+            tiles = sample_tiles(images, side, settings.samples, seed)
+            check_variation(tiles)
+        stages, clusters, losses = self._learn(tiles, checkpoints)
+        with self._timed("local"):
+            return TiledModel.fit(stages, images, self.runtime_), tiles, clusters, losses
 
     def _learn(
         self, images: ImageSet, checkpoints: Checkpoints | None
@@ -173,12 +204,13 @@ class CLAD(Detector):
         return model, labels, {**losses, "classifier": stage3.losses_}
 
     def _measure_apart(
-        self, images: ImageSet, fold: NDArray[np.bool_], checkpoints: Checkpoints | None
+        self, images: Images, fold: NDArray[np.bool_], checkpoints: Checkpoints | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Scores of a fold's images, and of anomalies made of them, by a model without them."""
         held_out = images.take(fold)
-        model, _, _ = self._learn(images.take(~fold), checkpoints)
-        return model.measure(held_out, self.runtime_).score, self._synthetic(model, held_out)
+        model, *_ = self._train(images.take(~fold), checkpoints)
+        scores = model.measure(held_out, self.runtime_).score
+        return scores, self._synthetic(model, held_out, scores)
 
     @property
     def decision_scores_(self) -> NDArray[np.float64]:
@@ -227,6 +259,26 @@ class CLAD(Detector):
             yield
         self.seconds_[stage] = time.perf_counter() - start
         log.info("%s: %.1f s", stage, self.seconds_[stage])
+
+
+def read_for_fit(
+    config: Config, source: Any, *, on_bad: str = "error", first_frame: bool = False
+) -> tuple[Images, list[BadFile]]:
+    """Images in the form that fit works on, and the files left out (``on_bad="skip"``).
+
+    Raises DataError as the readers do, ConfigError for settings that exclude each other.
+    """
+    options: Any = {
+        "channels": config.images.channels,
+        "on_bad": on_bad,
+        "first_frame": first_frame,
+    }
+    tile = config.tiles.size
+    if tile is None:
+        return as_image_set(source, size=config.images.size, **options)
+    if config.images.size is not None:
+        raise ConfigError("images.size and tiles.size exclude each other: tiles are not resized")
+    return read_large(source, smallest=SIDES[-1] if tile == "auto" else tile, **options)
 
 
 def _pixel_variance(images: ImageSet) -> float:

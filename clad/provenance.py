@@ -12,7 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from clad.config import Config
+from clad.data.groups import digests
 from clad.data.images import ImageSet
+from clad.data.large import LargeImages
 
 PACKAGES = (
     *("clad", "torch", "torchvision", "numpy", "faiss-cpu", "scikit-learn", "scikit-network"),
@@ -21,15 +23,13 @@ PACKAGES = (
 log = logging.getLogger("clad")
 
 
-def fingerprint(config: Config, *sets: ImageSet, name: str = "") -> str:
+def fingerprint(config: Config, *sets: ImageSet | LargeImages, name: str = "") -> str:
     """What decides a result: configuration, images, the package's version, the task's ``name``."""
     digest = hashlib.sha256(config.model_dump_json().encode())
     digest.update(name.encode())
     digest.update(versions()["clad"].encode())
     for images in sets:
-        digest.update(repr((len(images), images.shape)).encode())
-        for batch in images.batches(4096):
-            digest.update(batch.data)
+        digest.update(repr(len(images)).encode() + digests(images).tobytes())
     return digest.hexdigest()
 
 

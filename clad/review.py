@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from clad.artifact import Bundle, read_bundle, write_bundle
 from clad.data.images import ImageSet
+from clad.data.large import LargeImages
 from clad.runtime import log
 
 if TYPE_CHECKING:
@@ -47,18 +48,20 @@ class Suspects:
         return Suspects(images, scores[first], [names[i] for i in first], self.total + other.total)
 
 
-def most_suspicious(images: ImageSet, scores: NDArray[np.float64]) -> Suspects:
+def most_suspicious(images: ImageSet | LargeImages, scores: NDArray[np.float64]) -> Suspects:
     """The ``LIMIT`` images (of N) with the highest scores (N,)."""
     first = np.argsort(-scores, kind="stable")[:LIMIT]
     chosen = images.take(first)
-    return Suspects(chosen.read(), scores[first], chosen.names, len(images))
+    shown = chosen.read() if isinstance(chosen, ImageSet) else chosen.thumbnails()
+    return Suspects(shown, scores[first], chosen.names, len(images))
 
 
 def of_fitted(detector: CLAD) -> dict[str, Suspects]:
     """The suspects of a detector just fitted; this scores the images fitted on."""
     log.info("review ...")
     held_out = most_suspicious(detector.calibration_images_, detector.calibration_.scores)
-    if detector.calibration_.cross:  # they are the same images, and these scores say more
+    tiled = isinstance(detector.fit_images_, LargeImages)  # scoring them again would take long
+    if detector.calibration_.cross or tiled:  # the same images, and these scores say more
         return {"calibration": held_out}
     fitted = most_suspicious(detector.fit_images_, detector.decision_scores_)
     return {"calibration": held_out, "fit": fitted}

@@ -16,6 +16,7 @@ from clad.errors import ConfigError, DataError, MissingExtraError
 
 if TYPE_CHECKING:
     from clad.data.images import ImageSet
+    from clad.data.large import LargeImages
     from clad.detector import Scores
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
@@ -63,7 +64,7 @@ def columns_of(files: Mapping[str, list[Any]], scores: Scores) -> dict[str, list
     return {**columns, **files}
 
 
-def file_columns(images: ImageSet) -> dict[str, list[Any]]:
+def file_columns(images: ImageSet | LargeImages) -> dict[str, list[Any]]:
     """What the files of images were."""
     return {
         "path": images.names,

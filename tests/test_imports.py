@@ -16,11 +16,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A folder is one unit, free inside, except for the stages.
 ORDER = """
 errors
-config runtime metrics
+config runtime metrics scoremap
 threshold training artifact data health thumbnails
 stages calibration checkpoints
 configurable model
-detector baselines
+tiled attribution baselines
+detector
 pipeline
 provenance scorefile review exhibits monitor signing
 report
@@ -32,6 +33,7 @@ ONLY = {
     "config": {"errors"},
     "runtime": {"errors"},
     "metrics": {"errors"},
+    "scoremap": set(),
     "threshold": {"errors", "metrics"},
     "training": {"errors", "runtime"},
     "artifact": {"errors"},

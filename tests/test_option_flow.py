@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clad import model, pipeline, threshold
+from clad import model, pipeline, threshold, tiled
 from clad.config import Config, build, merge
 from clad.runtime import Runtime
 from clad.stages.augmentation import Augmentation
@@ -17,6 +17,7 @@ from clad.stages.classifier import Classifier
 from clad.stages.dec import DEC
 from clad.stages.fused import Fused
 from clad.stages.kmeans import KMeans
+from clad.stages.local import LocalNeighbours
 from clad.stages.neighbours import Neighbours
 from clad.stages.odin import ODIN
 
@@ -42,6 +43,13 @@ OTHER = {
     "runtime.threads": 1,
     "images.size": (14, 14),
     "images.channels": 3,
+    "tiles.size": 8,
+    "tiles.overlap": 0.75,
+    "tiles.samples": 90,
+    "tiles.score": "stages",
+    "tiles.prototypes": 7,
+    "tiles.top": 9,
+    "tiles.regions": 2,
     "calibration.method": "cross",
     "calibration.folds": 3,
     "calibration.fraction": 0.4,
@@ -90,7 +98,10 @@ OTHER = {
     "threshold.value": 0.5,
 }
 # What a key needs beside it to be looked at.
+TILES = {"tiles": {"size": 6, "samples": 60, "prototypes": 20}}
 BESIDE = {
+    "tiles.overlap": {"tiles": {**TILES["tiles"], "top": 9}},
+    **{f"tiles.{key}": TILES for key in ("samples", "score", "prototypes", "top", "regions")},
     "calibration.folds": {"calibration": {"method": "cross", "folds": 2}},
     "score.limit": {"score": {"method": "fused"}},
     # grey pixels have no saturation
@@ -107,6 +118,7 @@ USERS = {
     "seed": (Runtime, "choose"),
     "runtime": (Runtime, "choose"),
     "images": (pipeline, "as_image_set"),
+    "tiles": (pipeline, "sample_tiles"),
     "calibration": (pipeline, "fit_calibration_split"),
     "validation": (pipeline, "validation_split"),
     "augment": (pipeline, "Augmentation"),
@@ -118,12 +130,16 @@ USERS = {
     "threshold": (pipeline, "make"),
 }
 USERS_OF_KEYS = {
+    "tiles.size": (pipeline, "tile_side"),
+    "tiles.overlap": (tiled, "starts"),
+    "tiles.samples": (pipeline, "sample_tiles"),
+    "tiles.prototypes": (tiled, "LocalNeighbours"),
     "calibration.method": (pipeline, "calibration_folds"),
     "calibration.folds": (pipeline, "calibration_folds"),
 }
 # It shows in who is called at all.
-CHOICES = {"score.method", "calibration.method"}
-CALLED = {"dec.clusters": "n_clusters"}
+CHOICES = {"score.method", "calibration.method", "tiles.score", "tiles.top", "tiles.regions"}
+CALLED = {"dec.clusters": "n_clusters", "tiles.samples": "n"}
 
 
 def keys_of(model):
@@ -235,7 +251,10 @@ def reads(tree):
     }
 
 
-STAGES = [Augmentation, Autoencoder, KMeans, DEC, Classifier, ODIN, Neighbours, Fused]
+STAGES = [
+    *(Augmentation, Autoencoder, KMeans, DEC, Classifier, ODIN, Neighbours, Fused),
+    LocalNeighbours,
+]
 
 
 @pytest.mark.parametrize("stage", [*STAGES, *set(threshold.RULES.values())])

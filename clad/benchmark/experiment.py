@@ -13,6 +13,7 @@ from clad.config import Config
 from clad.data.images import ImageSet
 from clad.data.splits import Task
 from clad.detector import Scores
+from clad.errors import ConfigError
 from clad.pipeline import CLAD
 from clad.provenance import commit, versions
 
@@ -30,7 +31,12 @@ class Result:
 def evaluate(
     task: Task, config: Config, *, checkpoints: CheckpointFolder | None, progress: bool
 ) -> Result:
-    """Fit on the task's training images, score its test images, then look at the answers."""
+    """Fit on the task's training images, score its test images, then look at the answers.
+
+    Raises ConfigError for tiles: the benchmarks' images are small and stay whole.
+    """
+    if config.tiles.size is not None:
+        raise ConfigError("tiles.size is for clad fit and clad score; here images stay whole")
     start = time.perf_counter()
     detector = CLAD(config, progress=progress).fit(task.train, checkpoints=checkpoints)
     scoring = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,14 @@ from clad.cli.options import (
 @click.option(
     "-o", "--out", "model", required=True, type=click.Path(path_type=Path), help="Model folder."
 )
+@click.option(
+    "--tile",
+    metavar="PIXELS",
+    help="Cut large images into tiles of so many pixels a side, or 'auto' (tiles.size).",
+)
+@click.option(
+    "--overlap", type=float, help="Share of a tile that neighbours share (tiles.overlap)."
+)
 @config_options
 @on_bad_option
 @first_frame_option
@@ -32,6 +41,8 @@ from clad.cli.options import (
 def fit(
     images: Path,
     model: Path,
+    tile: str | None,
+    overlap: float | None,
     config_file: Path | None,
     seed: int | None,
     assignments: tuple[str, ...],
@@ -44,19 +55,17 @@ def fit(
     """Learn from normal IMAGES: a folder, a zip, a .npy or a text file of paths."""
     from clad import artifact, config, exhibits, review
     from clad.checkpoints import CheckpointFolder
-    from clad.data.inputs import as_image_set
-    from clad.pipeline import CLAD
+    from clad.pipeline import CLAD, read_for_fit
     from clad.provenance import commit, fingerprint, log_file, versions
 
+    given = {"tiles.size": tile, "tiles.overlap": overlap}
+    assignments += tuple(f"{key}={value}" for key, value in given.items() if value is not None)
     with reporting(quiet):
         values = config.read_values(config_file) if config_file else {}
         settings = config.assemble(values, str(config_file), assignments, seed)
         artifact.make_folder(model)
         with artifact.locked(model), log_file(model / "fit.log"):
-            size, channels = settings.images.size, settings.images.channels
-            found, bad = as_image_set(
-                images, size=size, channels=channels, on_bad=on_bad, first_frame=first_frame
-            )
+            found, bad = read_for_fit(settings, images, on_bad=on_bad, first_frame=first_frame)
             warn_bad(bad)
             checkpoints = CheckpointFolder(model / "checkpoints", fingerprint(settings, found))
             if fresh:
@@ -93,6 +102,12 @@ def fit(
     type=click.Path(path_type=Path),
     help="The file to write: .csv, .jsonl or .parquet.",
 )
+@click.option(
+    "--heatmaps",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A folder for a picture an image of where it is anomalous, and boxes as CSV and JSON.",
+)
 @on_bad_option
 @first_frame_option
 @click.option(
@@ -109,6 +124,7 @@ def score(
     model: Path,
     images: Path,
     out: Path,
+    heatmaps: Path | None,
     form: str,
     on_bad: str,
     first_frame: bool,
@@ -118,7 +134,6 @@ def score(
 ) -> None:
     """Score IMAGES with MODEL: a folder, a zip, a .npy or a text file of paths."""
     from clad.artifact import make_folder
-    from clad.data.inputs import in_parts
     from clad.pipeline import CLAD
     from clad.scorefile import check_ending, columns_of, file_columns, write_scores
 
@@ -126,22 +141,19 @@ def score(
         check_ending(out)
         make_folder(out.parent)
         detector = CLAD.load(model, device=device, progress=not quiet)
-        channels, height, width = detector.shape_
+        drawn = _heatmaps(heatmaps, detector) if heatmaps else None
         measured, bad = [], []
         files: dict[str, list[Any]] = {}
-        for found, faults in in_parts(
-            images,
-            size=(height, width),
-            channels=channels,
-            on_bad=on_bad,
-            first_frame=first_frame,
-        ):
+        for found, faults in detector.read_parts(images, on_bad=on_bad, first_frame=first_frame):
             bad += faults
             if len(found):
-                measured.append(detector.measure(found))
+                keep = partial(drawn.add, found) if drawn else None
+                measured.append(detector.measure(found, keep))
             for name, values in file_columns(found).items():
                 files.setdefault(name, []).extend(values)
         scores = detector.decide(measured)
+        if drawn:
+            drawn.close()
         columns = columns_of(files, scores)
         if form == "kaggle":
             columns = {"ID": list(range(len(scores.score))), "score": columns["score"]}
@@ -158,8 +170,10 @@ def score(
     if as_json:
         click.echo(json.dumps({**facts, "threshold": detector.threshold_}))
     elif not quiet:
+        also = f", pictures and boxes in {heatmaps}" if heatmaps else ""
         click.echo(
-            f"{flagged} of {total} images flagged ({detector.guarantee_.text}); written to {out}"
+            f"{flagged} of {total} images flagged ({detector.guarantee_.text}); "
+            f"written to {out}{also}"
         )
 
 
@@ -182,6 +196,14 @@ def info(model: Path, quiet: bool, as_json: bool) -> None:
     click.echo("config:")
     for section, value in settings.items():
         click.echo(f"  {section}: {json.dumps(value)}")
+
+
+def _heatmaps(folder: Path, detector: Any) -> Any:
+    from clad.artifact import make_folder
+    from clad.report.overlays import Heatmaps
+
+    low = float(detector.calibration_.scores.min())
+    return Heatmaps(make_folder(folder), low, detector.threshold_)
 
 
 def _describe(detector: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from clad.cli.options import device_option, reporting
 
 if TYPE_CHECKING:
     from clad.data.images import ImageSet
+    from clad.data.large import LargeImages
     from clad.exhibits import Exhibits
     from clad.report.subject import Subject
 
@@ -124,16 +125,14 @@ def _shown(model: Path, images: Path, found: Subject, device: str, quiet: bool) 
     import numpy as np
 
     from clad import exhibits
-    from clad.data.inputs import in_parts
     from clad.detector import Detector
     from clad.errors import DataError
 
     detector = Detector.load(model, device=device, progress=not quiet)
-    channels, height, width = detector.shape_
     scored = set(found.names)
 
-    def parts() -> Iterator[ImageSet]:
-        for part, _ in in_parts(images, size=(height, width), channels=channels, on_bad="skip"):
+    def parts() -> Iterator[ImageSet | LargeImages]:
+        for part, _ in detector.read_parts(images, on_bad="skip"):
             yield part.take(np.array([name in scored for name in part.names], bool))
 
     shown = exhibits.of_images(detector, parts())

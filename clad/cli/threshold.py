@@ -148,15 +148,11 @@ def _measure(
 ) -> tuple[Calibration, Suspects, Exhibits]:
     """Score new normal images; what of them ``clad review`` and ``clad report`` show."""
     from clad import exhibits
-    from clad.data.inputs import as_image_set
     from clad.detector import Detector
     from clad.review import most_suspicious
 
     detector = Detector.load(model, device=device, progress=not quiet)
-    channels, height, width = detector.shape_
-    found, bad = as_image_set(
-        images, size=(height, width), channels=channels, on_bad=on_bad, first_frame=first_frame
-    )
+    found, bad = detector.read(images, on_bad=on_bad, first_frame=first_frame)
     warn_bad(bad)
     calibration = detector.calibration_from(found)
     shown = exhibits.of_images(detector, [found])

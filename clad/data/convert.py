@@ -58,6 +58,16 @@ def as_uint8(
     return out
 
 
+def as_levels(array: NDArray[Any], what: str) -> NDArray[np.uint8]:
+    """Pixels of any shape -> uint8 of the same; raises DataError as ``as_uint8`` does."""
+    if array.dtype.kind not in "buif":
+        raise DataError(f"{what}: dtype {array.dtype} is not an image's; give numbers")
+    if array.dtype == np.uint8:
+        return array
+    _check_range(array, what)
+    return _levels(array)
+
+
 def _channel_axis(array: NDArray[Any], layout: str | None, what: str) -> int | None:
     """Which axis holds the channels; None for (N, H, W)."""
     if array.ndim == 3:

@@ -33,7 +33,7 @@ class BadFile(NamedTuple):
     reason: str
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
     """One image yet to be read: its name, and how to get at its bytes."""
 
     name: str
@@ -81,23 +81,23 @@ def read_parts(
             images, bad = _decode(entries[start : start + part], size, channels, first_frame)
             faults += bad
             yield images, bad
-        _judge(faults, len(entries), on_bad)
+        judge(faults, len(entries), on_bad)
 
 
 @contextmanager
-def _entries(source: PathLike | Sequence[PathLike]) -> Iterator[list[_Entry]]:
+def _entries(source: PathLike | Sequence[PathLike]) -> Iterator[list[Entry]]:
     """Every image of a source, which stays open meanwhile."""
     if not isinstance(source, (str, os.PathLike)):
         if not source:
             raise DataError("the list of paths is empty; give at least one image")
-        yield [_Entry(os.fspath(p), _opener(Path(p))) for p in source]
+        yield [path_entry(p) for p in source]
         return
     path = Path(source)
     if path.is_dir() or path.suffix.lower() == ".zip":
         with Tree(path) as tree:
-            yield [_Entry(name, partial(tree.open, name)) for name in image_names(tree)]
+            yield [Entry(name, partial(tree.open, name)) for name in image_names(tree)]
     else:
-        yield _path_entries(path)
+        yield path_entries(path)
 
 
 def image_names(tree: Tree) -> list[str]:
@@ -124,20 +124,25 @@ def read_tree(
     first_frame: bool = False,
 ) -> tuple[ImageSet, list[BadFile]]:
     """As ``read_images``, for these files of an open tree."""
-    entries = [_Entry(name, partial(tree.open, name)) for name in names]
+    entries = [Entry(name, partial(tree.open, name)) for name in names]
     return _read(entries, size, channels, on_bad, first_frame)
+
+
+def path_entry(path: PathLike) -> Entry:
+    """The file at a path."""
+    return Entry(os.fspath(path), _opener(Path(path)))
 
 
 def _opener(path: Path) -> Callable[[], BinaryIO]:
     return lambda: path.open("rb")
 
 
-def _path_entries(path: Path) -> list[_Entry]:
+def path_entries(path: Path) -> list[Entry]:
     """One image, or a text file that lists some."""
     if not path.is_file():
         raise DataError(f"{path} does not exist; give a folder, a zip, an image or a list of paths")
     if path.suffix.lower() in EXTENSIONS:
-        return [_Entry(str(path), _opener(path))]
+        return [Entry(str(path), _opener(path))]
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -147,22 +152,22 @@ def _path_entries(path: Path) -> list[_Entry]:
     listed = [line.strip() for line in lines if line.strip()]
     if not listed:
         raise DataError(f"{path} lists no images; write one path a line")
-    return [_Entry(line, _opener(path.parent / line)) for line in listed]
+    return [Entry(line, _opener(path.parent / line)) for line in listed]
 
 
 def _read(
-    entries: list[_Entry],
+    entries: list[Entry],
     size: tuple[int, int] | None,
     channels: int | None,
     on_bad: str,
     first_frame: bool,
 ) -> tuple[ImageSet, list[BadFile]]:
     images, faults = _decode(entries, size, channels, first_frame)
-    _judge(faults, len(entries), on_bad)
+    judge(faults, len(entries), on_bad)
     return images, faults
 
 
-def _judge(faults: list[BadFile], total: int, on_bad: str) -> None:
+def judge(faults: list[BadFile], total: int, on_bad: str) -> None:
     """Raise DataError where bad files are errors, or there was nothing else."""
     if on_bad not in ("error", "skip"):
         raise DataError(f"on_bad={on_bad!r} must be 'error' or 'skip'")
@@ -176,7 +181,7 @@ def _judge(faults: list[BadFile], total: int, on_bad: str) -> None:
 
 
 def _decode(
-    entries: list[_Entry],
+    entries: list[Entry],
     size: tuple[int, int] | None,
     channels: int | None,
     first_frame: bool,

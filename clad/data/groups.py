@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +13,30 @@ from clad.data.images import ImageSet
 DIGEST = 16  # bytes
 
 
-def duplicate_groups(images: ImageSet) -> NDArray[np.int64]:
+class Read(Protocol):
+    """Images that were read through once and kept their digests: ``LargeImages``."""
+
+    @property
+    def digests(self) -> NDArray[np.uint8]:
+        """uint8 (N, ``DIGEST``)."""
+
+    def __len__(self) -> int: ...
+
+
+Digestible = ImageSet | Read
+
+
+def duplicate_groups(images: Digestible) -> NDArray[np.int64]:
     """int64 (N,): two images have one number exactly when every pixel of them agrees."""
     seen: dict[bytes, int] = {}
     numbers = (seen.setdefault(row.tobytes(), len(seen)) for row in digests(images))
     return np.fromiter(numbers, np.int64, len(images))
 
 
-def digests(images: ImageSet) -> NDArray[np.uint8]:
+def digests(images: Digestible) -> NDArray[np.uint8]:
     """uint8 (N, ``DIGEST``): BLAKE2b of each image's pixels."""
+    if not isinstance(images, ImageSet):
+        return images.digests
     return np.array(
         [
             np.frombuffer(hashlib.blake2b(image, digest_size=DIGEST).digest(), np.uint8)

@@ -41,7 +41,7 @@ def as_image_set(
     mean: an ImageSet stays as it is; else as in ``folder.read_images``. Raises DataError for
     labelled objects, for pickles, and for anything that holds no images.
     """
-    if _holds_files(source):
+    if holds_files(source):
         return read_images(
             source, size=size, channels=channels, on_bad=on_bad, first_frame=first_frame
         )
@@ -53,13 +53,13 @@ def as_image_set(
             "such as task.train or labelled.images"
         )
     if isinstance(source, (str, os.PathLike)):  # a .npy
-        return _of_array(_load_npy(Path(source)), None, size, channels, str(source)), []
+        return _of_array(load_npy(Path(source)), None, size, channels, str(source)), []
     if isinstance(source, np.ndarray):
         return _of_array(source, None, size, channels), []
-    if _is_torch(source, "Tensor"):
+    if is_torch(source, "Tensor"):
         layout = "NCHW" if source.ndim == 4 else None
-        return _of_array(_tensor_array(source), layout, size, channels, "tensor"), []
-    if _is_torch(source, "utils.data.Dataset") or _holds_images(source):
+        return _of_array(tensor_array(source), layout, size, channels, "tensor"), []
+    if is_torch(source, "utils.data.Dataset") or holds_images(source):
         return _of_items(source, size, channels), []
     raise DataError(f"images cannot be read from a {type(source).__name__}")
 
@@ -73,7 +73,7 @@ def in_parts(
     first_frame: bool = False,
 ) -> Iterator[tuple[ImageSet, list[BadFile]]]:
     """As ``as_image_set``, some thousand images at a time, however many files there are."""
-    if _holds_files(source):
+    if holds_files(source):
         yield from read_parts(
             source, size=size, channels=channels, on_bad=on_bad, first_frame=first_frame
         )
@@ -81,7 +81,7 @@ def in_parts(
         yield as_image_set(source, size=size, channels=channels)
 
 
-def _holds_files(source: Any) -> bool:
+def holds_files(source: Any) -> bool:
     """Whether images are to be read one by one from files. Raises DataError for a pickle."""
     if not isinstance(source, (str, os.PathLike)):
         return _holds_paths(source)
@@ -106,7 +106,8 @@ def _of_array(
     return _conformed(images, size or common_size([images.shape[1:]]), channels)
 
 
-def _load_npy(path: Path) -> NDArray[Any]:
+def load_npy(path: Path) -> NDArray[Any]:
+    """A plain array, memory-mapped. Raises DataError for anything else."""
     try:
         loaded: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
@@ -124,7 +125,7 @@ def _of_items(items: Any, size: tuple[int, int] | None, channels: int | None) ->
         raise DataError(f"{type(items).__name__} has no length; give a map-style Dataset")
     if not len(items):
         raise DataError(f"the {type(items).__name__} is empty; give at least one image")
-    raw = (_item_pixels(items[i], i) for i in track(range(len(items)), "read", unit="image"))
+    raw = (item_pixels(items[i], i) for i in track(range(len(items)), "read", unit="image"))
     if size is None or channels is None:
         held = list(raw)
         size = size or common_size((image.shape[1], image.shape[2]) for image in held)
@@ -142,28 +143,29 @@ def _stack(
     return out
 
 
-def _item_pixels(item: Any, i: int) -> NDArray[np.uint8]:
+def item_pixels(item: Any, i: int) -> NDArray[np.uint8]:
     """One item of a Dataset or sequence -> uint8 (1 or 3, H, W)."""
     image = item[0] if isinstance(item, (tuple, list)) and item else item
     what = f"item {i}"
     if isinstance(image, Image.Image):
         return as_uint8(pixels(image)[None], "NCHW", what=what)[0]
-    if _is_torch(image, "Tensor"):
+    if is_torch(image, "Tensor"):
         layout = "NCHW" if image.ndim == 3 else None
-        return as_uint8(_tensor_array(image)[None], layout, what=what)[0]
+        return as_uint8(tensor_array(image)[None], layout, what=what)[0]
     if isinstance(image, np.ndarray):
         return as_uint8(image[None], what=what)[0]
     raise DataError(f"{what} is a {type(image).__name__}, not a tensor, array or Pillow image")
 
 
-def _tensor_array(tensor: Any) -> NDArray[Any]:
+def tensor_array(tensor: Any) -> NDArray[Any]:
+    """A torch tensor as an array."""
     tensor = tensor.detach().cpu()
     # numpy has no bfloat16
     array: NDArray[Any] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
     return array
 
 
-def _is_torch(value: object, dotted: str) -> bool:
+def is_torch(value: object, dotted: str) -> bool:
     """Whether ``value`` is a torch.<dotted>; where torch was never imported nothing can be one."""
     found: Any = sys.modules.get("torch")
     for name in dotted.split("."):
@@ -181,6 +183,7 @@ def _holds_paths(source: object) -> bool:
     return empty or isinstance(_first(source), (str, os.PathLike))
 
 
-def _holds_images(source: object) -> bool:
+def holds_images(source: object) -> bool:
+    """Whether it is a sequence of arrays, tensors, Pillow images, or tuples that start with one."""
     first = _first(source)
-    return isinstance(first, (np.ndarray, Image.Image, tuple)) or _is_torch(first, "Tensor")
+    return isinstance(first, (np.ndarray, Image.Image, tuple)) or is_torch(first, "Tensor")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,10 @@ from clad.data.near_duplicates import near_duplicate_groups
 from clad.data.scenarios import Scenario, known
 from clad.errors import DataError
 
+if TYPE_CHECKING:
+    from clad.data.large import LargeImages
+
+S = TypeVar("S", "ImageSet", "LargeImages")
 log = logging.getLogger(__name__)
 
 
@@ -72,9 +77,7 @@ def _select(part: Labelled, labels: list[int]) -> tuple[ImageSet, NDArray[np.int
     return part.images.take(chosen), part.labels[chosen]
 
 
-def fit_calibration_split(
-    images: ImageSet, fraction: float, minimum: int, seed: int
-) -> tuple[ImageSet, ImageSet]:
+def fit_calibration_split(images: S, fraction: float, minimum: int, seed: int) -> tuple[S, S]:
     """(fit, calibration): no group and no set of exact or near duplicates on both sides.
 
     Calibration gets whole groups, drawn at random, until it holds ``max(fraction * N, minimum)``
@@ -119,7 +122,7 @@ def validation_split(
     return np.isin(images.index, held_out.index)
 
 
-def calibration_folds(images: ImageSet, folds: int, seed: int) -> list[NDArray[np.bool_]]:
+def calibration_folds(images: S, folds: int, seed: int) -> list[NDArray[np.bool_]]:
     """For each fold bool (N,): the images in it. Every image is in one; groups stay whole.
 
     Folds are as even as the groups allow. Raises DataError where there are fewer groups than folds.
@@ -142,11 +145,13 @@ def calibration_folds(images: ImageSet, folds: int, seed: int) -> list[NDArray[n
     return masks
 
 
-def _kept_together(images: ImageSet) -> NDArray[np.int64]:
+def _kept_together(images: ImageSet | LargeImages) -> NDArray[np.int64]:
     """(N,) group numbers: the images' own groups, and duplicates; those found are logged."""
     exact = duplicate_groups(images)
     _, first = np.unique(exact, return_index=True)
-    near = near_duplicate_groups(images.take(first))
+    near = np.arange(len(first))
+    if isinstance(images, ImageSet):  # large ones of aligned things are alike by nature
+        near = near_duplicate_groups(images.take(first))
     for how, count in (
         ("exactly", len(images) - len(first)),
         ("nearly", len(first) - len(np.unique(near))),

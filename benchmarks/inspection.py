@@ -1,0 +1,248 @@
+"""Small defects on large images: how many are found, at which false-alarm rate, where, how fast.
+
+    python benchmarks/inspection.py [--variant boards] [--side 2048] [--images FOLDER]
+
+``boards``: circuit boards drawn from a seed (clad/data/boards.py), 100 normal ones to fit and
+calibrate on, 50 normal and 50 with one defect of 5x5, 20x20, 100x100 or 500x100 pixels to test.
+``mosaic``: the same numbers with real texture, mosaics of CIFAR-10's ships, the defects patches of
+its animals (needs CLAD_DATA). The same images shrunk to 256x256, without tiles, stand beside.
+``--larger``: the model of 2048 pixels on a tenth as many images of 5120, calibrated anew with ten.
+
+Rows in results/inspection.csv.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from PIL import Image
+from records import ROOT, read_rows, write_rows
+from tqdm import tqdm
+
+from clad import CLAD
+from clad.data.benchmarks import load
+from clad.data.boards import board, defective
+from clad.data.mosaics import Mosaics
+from clad.metrics import auroc
+from clad.provenance import commit
+from clad.report.overlays import boxes
+
+FILE = ROOT / "results" / "inspection.csv"
+SIZES = {"5x5": (5, 5), "20x20": (20, 20), "100x100": (100, 100), "500x100": (500, 100)}
+FIRST = {"train": 0, "normal": 10_000, "defective": 20_000}  # seeds; no image is in two parts
+BINS = 2**16
+TILED = {
+    "tiles": {"size": 64, "samples": 2500},
+    "autoencoder": {"epochs": 3, "batch_size": 128},
+    "dec": {"epochs": 3},
+    "classifier": {"epochs": 4},
+}
+WHOLE = {
+    "images": {"size": (256, 256)},
+    "autoencoder": {"epochs": 15, "batch_size": 16},
+    "dec": {"epochs": 3},
+    "classifier": {"epochs": 15, "batch_size": 16},
+}
+
+
+@dataclass
+class Pictures:
+    """A part's files, in order; for defective ones the true pixels and the size's name."""
+
+    files: list[Path]
+    masks: list[Path]
+    sizes: list[str]
+
+
+def ships() -> Mosaics:
+    """Mosaics of CIFAR-10's ships, patches of its animals."""
+    cifar = load("cifar10")
+    of = {name: cifar.train.labels == i for i, name in enumerate(cifar.classes)}
+    animals = of["cat"] | of["deer"] | of["dog"] | of["frog"] | of["horse"]
+    images = cifar.train.images
+    return Mosaics.of(images.take(of["ship"]), images.take(animals))
+
+
+def draw(folder: Path, variant: str, side: int, part: str, n: int) -> Pictures:
+    """Write what is not there yet: a TIFF an image, a PNG a mask."""
+    source = ships() if variant == "mosaic" else None
+    here = folder / f"{variant}-{side}"
+    here.mkdir(parents=True, exist_ok=True)
+    found = Pictures([], [], [])
+    names = list(SIZES)
+    for i in tqdm(range(n), f"{part} {side}", disable=None):
+        seed, name = FIRST[part] + i, names[i % len(names)]
+        file, mask = here / f"{part}-{i:03}.tif", here / f"{part}-{i:03}.mask.png"
+        if not file.exists():
+            if part == "defective":
+                make = source.defective if source else defective
+                made = make(side, seed, SIZES[name])
+                image, truth = made.image, made.mask
+                Image.fromarray(truth).save(mask)
+            else:
+                image = (source.normal if source else board)(side, seed)
+            Image.fromarray(image).save(file)
+        found.files.append(file)
+        if part == "defective":
+            found.masks.append(mask)
+            found.sizes.append(name)
+    return found
+
+
+class Truth:
+    """Pixel AUROC and boxes, gathered image by image."""
+
+    def __init__(self, threshold: float, top: float) -> None:
+        self.threshold, self.top = threshold, top
+        self.counts = np.zeros((2, BINS))  # of normal and of defective pixels, by score
+        self.boxed: list[bool] = []
+
+    def add(self, found, mask) -> None:
+        """One image's map; ``mask`` bool (H, W), or None where all is normal."""
+        step = found.step
+        place = (found.values.clip(0, self.top) / self.top * (BINS - 1)).astype(np.int64)
+        defect = np.zeros(place.shape)
+        if mask is not None:
+            down, right = -mask.shape[0] % step, -mask.shape[1] % step
+            padded = np.pad(mask, ((0, down), (0, right)))
+            h, w = padded.shape
+            defect = padded.reshape(h // step, step, w // step, step).sum(axis=(1, 3))
+            self.boxed.append(
+                any(
+                    mask[box.top : box.bottom, box.left : box.right].any()
+                    for box in boxes(found, self.threshold)
+                )
+            )
+        for kind, weight in enumerate((step**2 - defect, defect)):
+            self.counts[kind] += np.bincount(place.ravel(), weight.ravel(), BINS)
+
+    def auroc(self) -> float:
+        """Probability that a defective pixel scores above a normal one, ties counted half."""
+        normal, defect = self.counts / self.counts.sum(axis=1, keepdims=True)
+        return float((defect * (np.cumsum(normal) - normal / 2)).sum())
+
+
+def judge(detector, normal: Pictures, bad: Pictures, maps: bool) -> dict[str, object]:
+    """What one detector finds among the test images."""
+    files = [*normal.files, *bad.files]
+    masks = [None] * len(normal.files) + bad.masks
+    truth = Truth(detector.threshold_, 10 * detector.threshold_)
+
+    def keep(position, found):
+        mask = masks[position]
+        truth.add(found, None if mask is None else np.asarray(Image.open(mask)))
+
+    start = time.perf_counter()
+    measured = detector.measure([str(file) for file in files], keep if maps else None)
+    seconds = (time.perf_counter() - start) / len(files)
+    scores = detector.decide([measured])
+    flagged, n = scores.anomaly.astype(bool), len(normal.files)
+    sizes = np.array(bad.sizes)
+    row = {
+        "n_calibration": len(detector.calibration_),
+        "alpha": detector.config_.threshold.alpha,
+        "threshold": f"{detector.threshold_:.5g}",
+        "false_alarms": f"{flagged[:n].sum()}/{n}",
+        **{name: f"{flagged[n:][sizes == name].sum()}/{(sizes == name).sum()}" for name in SIZES},
+        "auroc": f"{auroc(scores.score, np.arange(len(files)) >= n):.4f}",
+        "pixel_auroc": f"{truth.auroc():.4f}" if maps else "",
+        "boxed": f"{sum(truth.boxed)}/{len(truth.boxed)}" if maps else "",
+        "seconds_an_image": f"{seconds:.2f}",
+    }
+    np.savez(  # for looking closer
+        bad.files[0].parent / f"scores-{'tiles' if maps else 'whole'}.npz",
+        **{"score": scores.score, "calibration": detector.calibration_.scores},
+    )
+    return row
+
+
+def save_row(**values: object) -> None:
+    """Add a row to the results and print it."""
+    rows = read_rows(FILE)
+    row = {k: str(v) for k, v in values.items()}
+    row |= {"threads": os.environ.get("OMP_NUM_THREADS", ""), "load": f"{os.getloadavg()[0]:.1f}"}
+    row |= {"commit": str(commit())}
+    click.echo(json.dumps(row, indent=1))
+    write_rows(FILE, [*rows, row])
+
+
+def timed(model: Path, image: Path) -> dict[str, str]:
+    """Seconds and peak memory of scoring one image in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--time", str(model), "--images", str(image)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return json.loads(done.stdout)
+
+
+def time_one(model: str, image: str) -> None:
+    """Print seconds and peak memory of loading a model and scoring one image with it."""
+    detector = CLAD.load(model, device="cpu")
+    start, used = time.perf_counter(), time.process_time()
+    detector.score_images([image])
+    seconds, cpu = time.perf_counter() - start, time.process_time() - used
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    found = {"seconds": f"{seconds:.1f}", "cpu_seconds": f"{cpu:.1f}", "peak_mib": f"{peak:.0f}"}
+    click.echo(json.dumps(found))
+
+
+@click.command()
+@click.option("--variant", type=click.Choice(["boards", "mosaic"]), default="boards")
+@click.option("--side", default=2048, show_default=True)
+@click.option("--train", "n_train", default=100, show_default=True)
+@click.option("--test", "n_test", default=50, show_default=True, help="Normal, and as many bad.")
+@click.option("--images", type=click.Path(path_type=Path), default="inspection", show_default=True)
+@click.option("--larger", is_flag=True, help="The model there is, on 5120 pixels.")
+@click.option("--whole/--no-whole", default=True, help="Also without tiles, at 256x256.")
+@click.option("--time", "model", help="Only time this model on the image of --images.")
+def main(variant, side, n_train, n_test, images, larger, whole, model) -> None:
+    """Draw the images, fit, score, and keep a row a method."""
+    if model:
+        time_one(model, str(images))
+        return
+    folder = images / f"{variant}-{side}-model"
+    if larger:
+        detector, side = CLAD.load(folder, device="cpu", progress=True), 5120
+        train = draw(images, variant, side, "train", n_train // 10)
+        normal, bad = (
+            draw(images, variant, side, part, n_test // 10) for part in ("normal", "defective")
+        )
+        detector.set_threshold(method="quantile")  # ten allow no alpha of 5%
+        detector.calibrate([str(f) for f in train.files])
+        detector.set_threshold(method="conformal", alpha=0.1)
+        found = judge(detector, normal, bad, True)
+        save_row(variant=variant, side=side, method="tiles", n_fit=0, minutes="", **found)
+        click.echo(timed(folder, normal.files[0]))
+        return
+    train = draw(images, variant, side, "train", n_train)
+    normal, bad = (draw(images, variant, side, part, n_test) for part in ("normal", "defective"))
+    for method, config in (("tiles", TILED), *([("whole 256x256", WHOLE)] if whole else [])):
+        start = time.perf_counter()
+        detector = CLAD(config, progress=True).fit([str(f) for f in train.files])
+        minutes = (time.perf_counter() - start) / 60
+        click.echo(f"{method}: {detector.seconds_}")
+        if method == "tiles":
+            detector.save(folder)
+        found = judge(detector, normal, bad, method == "tiles")
+        n_fit = len(detector.fit_images_)
+        save_row(
+            variant=variant,
+            side=side,
+            method=method,
+            n_fit=n_fit,
+            minutes=f"{minutes:.1f}",
+            **found,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Which pixels of a small image its anomaly score hangs on: the score's gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from clad.data.images import ImageSet
+from clad.model import Model
+from clad.runtime import Runtime
+from clad.scoremap import ScoreMap
+from clad.stages.classifier import ResNet18
+from clad.stages.fused import EARLY, PARTS, Fused, texture_of
+from clad.stages.odin import log_confidence
+from clad.stages.rotations import rotate
+
+
+def attributions(
+    model: Model, images: ImageSet, runtime: Runtime, batch_size: int = 64
+) -> Iterator[ScoreMap]:
+    """For each image |d score / d pixel|, summed over channels (Simonyan et al. 2014, 1312.6034).
+
+    Maps have the images' network size; large where a small change of the pixel changes the score.
+    """
+    model.classifier.eval().requires_grad_(False)
+    for batch in images.batches(batch_size):
+        x = runtime.floats(batch).requires_grad_(True)
+        (gradient,) = torch.autograd.grad(score(model, x).sum(), x)
+        for values in gradient.abs().sum(dim=1).cpu().numpy():
+            yield ScoreMap(values, 1, values.shape, "attribution")
+
+
+def score(model: Model, x: Tensor) -> Tensor:
+    """The anomaly scores (N,) of images (N, C, H, W) in [0, 1], as a differentiable function.
+
+    By ODIN before its perturbation, which is a small step along this very gradient.
+    """
+    if model.fused is not None:
+        return _fused(model.fused, model.classifier, x)
+    if model.neighbours is not None:
+        near = model.neighbours
+        largest, distance = _turns(model.classifier, x, near.features_, near.rotations)
+        of_distance, of_logit = near.scales_
+        return distance / of_distance - largest / of_logit
+    temperature = model.config.odin.temperature
+    logits = model.classifier(x)
+    return -temperature * (log_confidence(logits, temperature) + math.log(logits.shape[1]))
+
+
+def _fused(fused: Fused, network: ResNet18, x: Tensor) -> Tensor:
+    largest, distance = _turns(network, x, fused.features_, fused.rotations)
+    learnt = fused.whitening_, fused.textures_, fused.places_, fused.scales_
+    whitening, textures, places, scales = (torch.from_numpy(a).to(x.device) for a in learnt)
+    distances = []
+    for turn, known in enumerate(textures):
+        maps = network.maps(rotate(x, turn, fused.rotations))[:EARLY]
+        texture = torch.cat([texture_of(each) for each in maps], dim=1)
+        distances.append(_to_nearest(texture @ whitening, known))
+    parts = {
+        "logits": -largest,
+        "features": distance,
+        "texture": torch.stack(distances).mean(dim=0),
+    }
+    if fused.method != "fused":
+        return parts[fused.method]
+    z = (torch.stack([parts[name] for name in PARTS], dim=1).double() - places) / scales
+    return -torch.special.log_ndtr(-z).sum(dim=1)
+
+
+def _turns(
+    network: ResNet18, x: Tensor, features: NDArray[np.float32], rotations: int
+) -> tuple[Tensor, Tensor]:
+    """The right turn's largest logit and the distance to the nearest features turned alike, each
+    averaged over the turns, (N,)."""
+    largest, distances = [], []
+    for turn, known in enumerate(torch.from_numpy(features).to(x.device)):
+        response = network.features(rotate(x, turn, rotations))
+        distances.append(_to_nearest(F.normalize(response, dim=1), known))
+        largest.append(network.head(response)[:, turn::rotations].amax(dim=1))
+    return torch.stack(largest).mean(dim=0), torch.stack(distances).mean(dim=0)
+
+
+def _to_nearest(rows: Tensor, known: Tensor) -> Tensor:
+    """Distance (N,) of rows (N, F) to the nearest of ``known`` (M, F)."""
+    with torch.no_grad():
+        nearest = known[torch.cdist(rows, known).argmin(dim=1)]
+    return (rows - nearest).norm(dim=1)

@@ -1,0 +1,354 @@
+"""A model of tiles that scores whole images: a map of scores, and from it one score an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clad.artifact import Bundle
+from clad.config import Config
+from clad.data.groups import digests
+from clad.data.images import ImageSet
+from clad.data.large import LargeImages
+from clad.data.rows import ArrayRows, Rows
+from clad.data.synthetic import synthesise
+from clad.data.tiles import blending, sample_tiles, starts, tile_maxima
+from clad.model import Measured, Model
+from clad.runtime import Runtime, memory_advice
+from clad.scoremap import Keep, ScoreMap
+from clad.stages.classifier import ResNet18
+from clad.stages.local import LocalNeighbours, halo, local_features
+
+BAND = 1024  # rows of an image in memory at a time, without those around them
+WINDOW = 256  # pixels a side of the windows from which normal spots are drawn
+WINDOWS = 400  # of them, over all images
+SPOTS = 100_000  # normal spots to choose the kept ones from
+TILES = 16  # of an image, whose latents stand for it
+CELL = 4  # pixels a cell of the map where each tile has one score
+GROUP = "local"  # in a model's bundle
+
+
+@dataclass(frozen=True, eq=False)
+class TiledModel:
+    """Four stages trained on tiles, and how a whole image is scored by them.
+
+    ``stages``: of a tile; the images that it has seen are whole ones. ``local``: the normal spots,
+    or None where a tile's score is stage 4's. ``usual``: float64 (2, R, R), mean and spread of the
+    highest score of normal images in each of R x R regions; scores are counted from there.
+    """
+
+    stages: Model
+    local: LocalNeighbours | None
+    usual: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, stages: Model, images: LargeImages, runtime: Runtime) -> TiledModel:
+        """Give stages trained on tiles what they need to score ``images`` as a whole."""
+        config = stages.config.tiles
+        stages = replace(stages, seen=digests(images))
+        local = None
+        if config.score == "local":
+            local = make_local(stages.config, runtime)
+            local.fit(_normal_spots(stages.classifier, images, runtime))
+            _add_rare_spots(local, stages.classifier, images, runtime)
+        n = config.regions
+        self = cls(stages, local, np.stack([np.zeros((n, n)), np.ones((n, n))]))
+        if n == 1:
+            return self
+        highest = [
+            _region_maxima(self._values(rows, runtime), n)
+            for rows in _each(images, runtime, "regions")
+        ]
+        spread = np.maximum(np.std(highest, axis=0), 1e-12)
+        return replace(self, usual=np.stack([np.mean(highest, axis=0), spread]))
+
+    # -- answering ------------------------------------------------------------------------------
+
+    def measure(
+        self,
+        images: LargeImages,
+        runtime: Runtime,
+        *,
+        fitted: bool = False,
+        keep: Keep | None = None,
+    ) -> Measured:
+        """Score whole images; cluster and confidence are those of an image's least normal tile.
+
+        ``keep(position, map)`` is handed each image's map. ``fitted`` makes no difference: the
+        normal spots kept are few of an image's.
+        """
+        scores, worst = [], []
+        with memory_advice("scoring: out of memory; lower --tile or save images as tiled TIFF"):
+            for i, rows in enumerate(_each(images, runtime, "score")):
+                found, of_tiles, tops, lefts = self._map(rows, runtime)
+                scores.append(self._pooled(of_tiles))
+                row, column = np.unravel_index(int(of_tiles.argmax()), of_tiles.shape)
+                worst.append(_tile(rows, tops[row], lefts[column], self.side))
+                if keep is not None:
+                    keep(i, found)
+            tiles = ImageSet.of(np.stack(worst))
+            said = self.stages.measure(tiles, replace(runtime, progress=False))
+        return Measured(np.array(scores), said.cluster, said.confidence)
+
+    def synthetic(
+        self, images: LargeImages, scores: NDArray[np.float64], n: int, runtime: Runtime
+    ) -> NDArray[np.float64]:
+        """Scores float64 (n,) of images like these, of ``scores`` (N,), with an anomaly in a tile.
+
+        Each is made in a tile, which is scored as an image of its own; of its image the rest stays.
+        """
+        seed = runtime.seed_for("synthetic")
+        made = synthesise(sample_tiles(images, self.side, n, seed), n, seed)
+        quiet = replace(runtime, progress=False)
+        highest = np.array(
+            [self._values(ArrayRows(each), quiet).max() for each in made.read()], np.float64
+        )
+        centre, spread = self.usual.mean(axis=(1, 2))
+        base, top = np.resize(scores, n), self.config.tiles.top
+        joined = np.maximum((highest - centre) / spread, base)
+        return ((top - 1) * base + joined) / top
+
+    def latents(self, images: LargeImages, runtime: Runtime) -> NDArray[np.float32]:
+        """Latents float32 (N, D) of images: means over those of some of their tiles."""
+        n = TILES * len(images)
+        tiles = sample_tiles(images, self.side, n, runtime.seed_for("latents"))
+        found = self.stages.latents(tiles, runtime)
+        assert tiles.groups is not None
+        return np.stack([found[tiles.groups == i].mean(axis=0) for i in range(len(images))])
+
+    def has_seen(self, images: LargeImages) -> NDArray[np.bool_]:
+        """bool (N,): which images it was fitted on, by every pixel."""
+        return self.stages.has_seen(images)
+
+    def _map(
+        self, rows: Rows, runtime: Runtime
+    ) -> tuple[ScoreMap, NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+        """An image's map; the scores (tops, lefts) of its tiles, and where those lie."""
+        _, height, width = rows.shape
+        overlap = self.config.tiles.overlap
+        tops, lefts = (starts(length, self.side, overlap) for length in (height, width))
+        values = self._against_usual(self._values(rows, runtime))
+        if self.local is not None:
+            step = self.stages.classifier.local_step
+            cells = -(-self.side // step)
+            h, w = values.shape
+            across, down = np.minimum(lefts // step, w - cells), np.minimum(tops // step, h - cells)
+            return (
+                ScoreMap(values, step, (height, width)),
+                tile_maxima(values, down, across, cells),
+                tops,
+                lefts,
+            )
+        down, across = (
+            blending(first, self.side, length)[_middles(length)]
+            for first, length in ((tops, height), (lefts, width))
+        )
+        blended = down @ values @ across.T
+        return ScoreMap(blended, CELL, (height, width)), values, tops, lefts
+
+    def _values(self, rows: Rows, runtime: Runtime) -> NDArray[np.float32]:
+        """Scores as they come: of each cell (h, w), or of each tile (tops, lefts)."""
+        if self.local is None:
+            return self._of_tiles(rows, runtime)
+        network = self.stages.classifier
+        found = [self.local.score(cells) for cells in _cells(rows, network, runtime)]
+        return _beyond_the_border(np.concatenate(found), halo(network) // network.local_step)
+
+    def _of_tiles(self, rows: Rows, runtime: Runtime) -> NDArray[np.float32]:
+        """Stage 4's score of each tile, a row of tiles at a time."""
+        stages, quiet = self.stages, replace(runtime, progress=False)
+        _, height, width = rows.shape
+        overlap, found = self.config.tiles.overlap, []
+        for top in starts(height, self.side, overlap):
+            band = rows.read(int(top), int(top) + self.side)
+            lefts = starts(width, self.side, overlap)
+            tiles = ImageSet.of(np.stack([band[:, :, x : x + self.side] for x in lefts]))
+            found.append(stages.measure(tiles, quiet).score)
+        return np.stack(found).astype(np.float32)
+
+    def _against_usual(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Values (h, w) of cells or tiles, counted from what is usual in their region."""
+        centre, spread = self.usual
+        if centre.shape == (1, 1):
+            return values
+        rows, columns = (np.arange(n) * len(centre) // n for n in values.shape)
+        place = np.ix_(rows, columns)
+        return ((values - centre[place]) / spread[place]).astype(np.float32)
+
+    def _pooled(self, of_tiles: NDArray[np.float32]) -> float:
+        """An image's score: the mean of its highest tiles'."""
+        highest = np.sort(of_tiles, axis=None)[-self.config.tiles.top :]
+        return float(highest.astype(np.float64).mean())
+
+    # -- what a model tells of itself -----------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        """The configuration."""
+        return self.stages.config
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, T, T) of a tile."""
+        return self.stages.shape
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of a tile."""
+        return self.stages.shape[1]
+
+    @property
+    def rotations(self) -> int:
+        """Turns that stage 3 tells."""
+        return self.stages.rotations
+
+    @property
+    def centers(self) -> NDArray[np.float32]:
+        """float32 (K, D), of the tiles' clusters."""
+        return self.stages.centers
+
+    # -- on disk --------------------------------------------------------------------------------
+
+    def bundle(self) -> Bundle:
+        """As arrays and JSON."""
+        bundle = self.stages.bundle()
+        arrays: dict[str, NDArray[Any]] = {"usual": self.usual}
+        if self.local is not None:
+            for name in ("centre", "whitening", "prototypes"):
+                arrays[name] = getattr(self.local, f"{name}_")
+        return Bundle({**bundle.arrays, GROUP: arrays}, bundle.document)
+
+    @classmethod
+    def of(cls, bundle: Bundle, source: str | Path, runtime: Runtime) -> TiledModel:
+        """The model in a bundle; see ``Model.of``."""
+        stages = Model.of(bundle, source, runtime)
+        config = stages.config.tiles
+
+        def array(name: str, dtype: str, *shape: int | None) -> NDArray[Any]:
+            return bundle.array(GROUP, name, dtype, shape, source)
+
+        local = None
+        if config.score == "local":
+            local = make_local(stages.config, runtime)
+            width = stages.config.classifier.width
+            local.centre_ = array("centre", "float32", width)
+            local.whitening_ = array("whitening", "float32", width, None)
+            kept = local.whitening_.shape[1]
+            local.prototypes_ = array("prototypes", "float32", None, kept)
+        return cls(stages, local, array("usual", "float64", 2, config.regions, config.regions))
+
+
+def _region_maxima(values: NDArray[np.float32], n: int) -> NDArray[np.float64]:
+    """The largest value (n, n) in each of n x n regions of (h, w) values."""
+    place = [np.arange(length) * n // length for length in values.shape]
+    found = np.full((n, n), -np.inf)
+    np.maximum.at(found, np.ix_(*place), values)
+    return found
+
+
+def _middles(length: int) -> NDArray[np.int64]:
+    """The middle pixel of each cell of a side, the last cell perhaps cut off."""
+    return np.minimum(np.arange(0, length, CELL) + CELL // 2, length - 1)
+
+
+def make_local(config: Config, runtime: Runtime) -> LocalNeighbours:
+    """The local score as configured, not yet fitted."""
+    return LocalNeighbours(prototypes=config.tiles.prototypes, seed=runtime.seed_for("local"))
+
+
+def _each(images: LargeImages, runtime: Runtime, label: str) -> Iterator[Rows]:
+    """The images' rows, one image open at a time."""
+    for i in runtime.track(range(len(images)), label, unit="image"):
+        with images.open(i) as rows:
+            yield rows
+
+
+def _normal_spots(network: ResNet18, images: LargeImages, runtime: Runtime) -> NDArray[np.float32]:
+    """Features (M, F) of spots drawn from windows of all images."""
+    windows = -(-WINDOWS // len(images))
+    share = -(-SPOTS // (windows * len(images)))
+    step, edge = network.local_step, halo(network)
+    found = []
+    for i, rows in enumerate(_each(images, runtime, "normal spots")):
+        rng = runtime.rng("local", "spots", i)
+        for _ in range(windows):
+            corner, sides = [], []
+            for length in rows.shape[1:]:
+                side = min(WINDOW, length)
+                inner = max(length - side - 2 * edge, 0)  # away from the border where that is so
+                at = (length - side - inner) // 2 + int(rng.integers(inner + 1))
+                corner.append(at - at % step)
+                sides.append(side)
+            (top, left), (height, width) = corner, sides
+            window = _window(rows, top, left, height, width, step, edge)
+            cells = local_features(network, window, runtime)
+            cells = cells.reshape(-1, cells.shape[2])
+            found.append(cells[rng.permutation(len(cells))[:share]])
+    return np.concatenate(found)
+
+
+def _add_rare_spots(
+    local: LocalNeighbours, network: ResNet18, images: LargeImages, runtime: Runtime
+) -> None:
+    """Keep more spots, those of all images that are farthest from the ones kept."""
+    n = local.rare
+    edge = halo(network) // network.local_step
+    for i, rows in enumerate(_each(images, runtime, "rare spots")):
+        share = n * (i + 1) // len(images) - n * i // len(images)
+        for cells in _cells(rows, network, runtime):
+            inside = cells[:, edge:-edge] if cells.shape[1] > 2 * edge else cells
+            part = -(-share * cells.shape[0] * network.local_step // rows.shape[1])
+            local.extend(inside, min(part, share))
+
+
+def _cells(rows: Rows, network: ResNet18, runtime: Runtime) -> Iterator[NDArray[np.float32]]:
+    """Features float32 (h, w, F) of an image's cells, band by band."""
+    for band in _bands(rows, network.local_step, halo(network)):
+        yield local_features(network, band, runtime)
+
+
+def _beyond_the_border(values: NDArray[np.float32], edge: int) -> NDArray[np.float32]:
+    """Cells (h, w) that see beyond the image's border get the score of the nearest that does not.
+
+    What is mirrored there is new, and no defect. Images too small for that keep all scores.
+    """
+    for axis in range(2):
+        n = values.shape[axis]
+        if n > 2 * edge:
+            values = values.take(np.arange(n).clip(edge, n - 1 - edge), axis=axis)
+    return values
+
+
+def _bands(rows: Rows, step: int, edge: int) -> Iterator[NDArray[np.uint8]]:
+    """An image as uint8 (C, h + 2 edge, W' + 2 edge) a band, top to bottom, whole cells of
+    ``step`` pixels; beyond its borders it is mirrored."""
+    _, height, width = rows.shape
+    for top in range(0, height, BAND):
+        yield _window(rows, top, 0, min(BAND, height - top), width, step, edge)
+
+
+def _window(
+    rows: Rows, top: int, left: int, height: int, width: int, step: int, edge: int
+) -> NDArray[np.uint8]:
+    """uint8 (C, h + 2 edge, w + 2 edge) around a window; its h and w whole cells, so perhaps
+    larger than asked; mirrored where the image ends."""
+    _, total_height, total_width = rows.shape
+    down, right = -height % step, -width % step
+    first, last = max(top - edge, 0), min(top + height + down + edge, total_height)
+    begin, end = max(left - edge, 0), min(left + width + right + edge, total_width)
+    pixels = rows.read(first, last)[:, :, begin:end]
+    missing = (
+        (0, 0),
+        (first - (top - edge), top + height + down + edge - last),
+        (begin - (left - edge), left + width + right + edge - end),
+    )
+    return np.pad(pixels, missing, mode="reflect")
+
+
+def _tile(rows: Rows, top: int, left: int, side: int) -> NDArray[np.uint8]:
+    return rows.read(top, top + side)[:, :, left : left + side]
