@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clad import threshold
@@ -142,17 +142,22 @@ def test_pac_takes_the_smallest_rank_that_holds(n, alpha, delta):
 
 
 @settings(deadline=None)
-@given(st.integers(1, 3000), st.floats(0.01, 0.9), st.floats(0.001, 0.9))
-def test_pac_takes_the_rank_of_scipys_binomial(n, alpha, delta):
+@given(st.integers(2, 3000), st.floats(0.01, 0.9), st.floats(0.001, 0.9))
+@example(7, 0.5, 0.5)  # P(Bin(7, 1/2) <= 3) is 1/2: equal, not under
+def test_pac_takes_the_smallest_rank_by_scipys_binomial(n, alpha, delta):
     from scipy.stats import binom
 
-    k = binom.ppf(1 - delta, n, 1 - alpha) + 1
-    if k > n:
+    def confidence(k):
+        return binom.cdf(k - 1, n, 1 - alpha)
+
+    rule = ConformalPAC(alpha=alpha, delta=delta)
+    if confidence(n) < 1 - delta - 1e-9:
         with pytest.raises(DataError, match="too few"):
-            ConformalPAC(alpha=alpha, delta=delta).fit(np.arange(n))
-    elif n > 1:
-        rule = ConformalPAC(alpha=alpha, delta=delta).fit(np.arange(1, n + 1))
-        assert rule.threshold_ == k
+            rule.fit(one_to(n))
+    elif confidence(n) > 1 - delta:
+        k = rule.fit(one_to(n)).threshold_
+        assert confidence(k) >= 1 - delta - 1e-9
+        assert confidence(k - 1) < 1 - delta + 1e-9
 
 
 def test_pac_says_its_probability():

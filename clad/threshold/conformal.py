@@ -63,7 +63,8 @@ class ConformalPAC(Rule):
         def confidence(below: int) -> float:
             return float(bdtr(below, n, 1 - self.alpha))
 
-        k = 1 + bisect_left(range(n), 1 - self.delta, key=confidence)
+        wanted = 1 - self.delta - 1e-12  # where the two are equal, rounding must not cost a rank
+        k = 1 + bisect_left(range(n), wanted, key=confidence)
         if k > n:
             least = math.ceil(math.log(self.delta) / math.log1p(-self.alpha))
             raise DataError(
