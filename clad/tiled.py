@@ -18,13 +18,13 @@ from clad.data.large import LargeImages
 from clad.data.rows import ArrayRows, Rows
 from clad.data.synthetic import synthesise
 from clad.data.tiles import blending, sample_tiles, starts, tile_maxima
+from clad.data.windows import bands, tile, window
 from clad.model import Measured, Model
 from clad.runtime import Runtime, memory_advice
 from clad.scoremap import Keep, ScoreMap
 from clad.stages.classifier import ResNet18
 from clad.stages.local import LocalNeighbours, halo, local_features
 
-BAND = 1024  # rows of an image in memory at a time, without those around them
 WINDOW = 256  # pixels a side of the windows from which normal spots are drawn
 WINDOWS = 400  # of them, over all images
 SPOTS = 100_000  # normal spots to choose the kept ones from
@@ -88,7 +88,7 @@ class TiledModel:
                 found, of_tiles, tops, lefts = self._map(rows, runtime)
                 scores.append(self._pooled(of_tiles))
                 row, column = np.unravel_index(int(of_tiles.argmax()), of_tiles.shape)
-                worst.append(_tile(rows, tops[row], lefts[column], self.side))
+                worst.append(tile(rows, tops[row], lefts[column], self.side))
                 if keep is not None:
                     keep(i, found)
             tiles = ImageSet.of(np.stack(worst))
@@ -285,8 +285,8 @@ def _normal_spots(network: ResNet18, images: LargeImages, runtime: Runtime) -> N
                 corner.append(at - at % step)
                 sides.append(side)
             (top, left), (height, width) = corner, sides
-            window = _window(rows, top, left, height, width, step, edge)
-            cells = local_features(network, window, runtime)
+            pixels = window(rows, top, left, height, width, step, edge)
+            cells = local_features(network, pixels, runtime)
             cells = cells.reshape(-1, cells.shape[2])
             found.append(cells[rng.permutation(len(cells))[:share]])
     return np.concatenate(found)
@@ -308,7 +308,7 @@ def _add_rare_spots(
 
 def _cells(rows: Rows, network: ResNet18, runtime: Runtime) -> Iterator[NDArray[np.float32]]:
     """Features float32 (h, w, F) of an image's cells, band by band."""
-    for band in _bands(rows, network.local_step, halo(network)):
+    for band in bands(rows, network.local_step, halo(network)):
         yield local_features(network, band, runtime)
 
 
@@ -322,33 +322,3 @@ def _beyond_the_border(values: NDArray[np.float32], edge: int) -> NDArray[np.flo
         if n > 2 * edge:
             values = values.take(np.arange(n).clip(edge, n - 1 - edge), axis=axis)
     return values
-
-
-def _bands(rows: Rows, step: int, edge: int) -> Iterator[NDArray[np.uint8]]:
-    """An image as uint8 (C, h + 2 edge, W' + 2 edge) a band, top to bottom, whole cells of
-    ``step`` pixels; beyond its borders it is mirrored."""
-    _, height, width = rows.shape
-    for top in range(0, height, BAND):
-        yield _window(rows, top, 0, min(BAND, height - top), width, step, edge)
-
-
-def _window(
-    rows: Rows, top: int, left: int, height: int, width: int, step: int, edge: int
-) -> NDArray[np.uint8]:
-    """uint8 (C, h + 2 edge, w + 2 edge) around a window; its h and w whole cells, so perhaps
-    larger than asked; mirrored where the image ends."""
-    _, total_height, total_width = rows.shape
-    down, right = -height % step, -width % step
-    first, last = max(top - edge, 0), min(top + height + down + edge, total_height)
-    begin, end = max(left - edge, 0), min(left + width + right + edge, total_width)
-    pixels = rows.read(first, last)[:, :, begin:end]
-    missing = (
-        (0, 0),
-        (first - (top - edge), top + height + down + edge - last),
-        (begin - (left - edge), left + width + right + edge - end),
-    )
-    return np.pad(pixels, missing, mode="reflect")
-
-
-def _tile(rows: Rows, top: int, left: int, side: int) -> NDArray[np.uint8]:
-    return rows.read(top, top + side)[:, :, left : left + side]

@@ -10,6 +10,7 @@ import pytest
 
 from clad import CLAD, tiled
 from clad.artifact import read_bundle, write_bundle
+from clad.data import windows
 from clad.data.boards import board, defective
 from clad.data.images import ImageSet
 from clad.data.large import read_large
@@ -102,7 +103,7 @@ def test_a_defect_raises_the_map_where_it_is(fitted):
 
 def test_bands_make_no_difference(fitted, new, monkeypatch):
     whole = fitted.measure(new).score
-    monkeypatch.setattr(tiled, "BAND", 32)
+    monkeypatch.setattr(windows, "BAND", 32)
     np.testing.assert_allclose(fitted.measure(new).score, whole, rtol=1e-3)
 
 
