@@ -66,6 +66,7 @@ def run(
             checkpoints.clear()
         elif (done := _finished(folder, identity)) is not None:
             log.info("%s holds this run already; --fresh starts over", folder)
+            checkpoints.clear()  # it may have been cut off just before
             return done
         log.info("%s %s -> %s", scenario.dataset, scenario.name, folder)
         result = evaluate(task, config, checkpoints=checkpoints, progress=progress)

@@ -118,6 +118,15 @@ def test_a_finished_run_is_read_back(start, tmp_path):
     assert len(start.trained) == 2
 
 
+def test_checkpoints_that_a_finished_run_left_are_cleared(start, tmp_path):
+    """As after a disk that was full when all but the last sync was done."""
+    start()
+    (tmp_path / "run" / "checkpoints" / "dec").mkdir(parents=True)
+    start()
+    assert len(start.trained) == 1
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def spoil_metrics(folder):
     (folder / "metrics.json").write_text("{")
 
