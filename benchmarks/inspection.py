@@ -36,8 +36,8 @@ from clad.report.overlays import boxes
 
 FILE = ROOT / "results" / "inspection.csv"
 SIZES = {"5x5": (5, 5), "20x20": (20, 20), "100x100": (100, 100), "500x100": (500, 100)}
-FIRST = {"train": 0, "normal": 10_000, "defective": 20_000}  # seeds; no image is in two parts
-BINS = 2**16
+FIRST = {"train": 0, "normal": 30_000, "defective": 40_000}  # seeds; no image is in two parts
+BINS, REACH = 2**16, 30.0  # of log-odds, from so far under the threshold to so far above
 TILED = {
     "tiles": {"size": 64, "samples": 2500},
     "autoencoder": {"epochs": 3, "batch_size": 128},
@@ -99,15 +99,17 @@ def draw(folder: Path, variant: str, side: int, part: str, n: int) -> Pictures:
 class Truth:
     """Pixel AUROC and boxes, gathered image by image."""
 
-    def __init__(self, threshold: float, top: float) -> None:
-        self.threshold, self.top = threshold, top
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+        self.low, self.high = threshold - REACH, threshold + REACH
         self.counts = np.zeros((2, BINS))  # of normal and of defective pixels, by score
         self.boxed: list[bool] = []
 
     def add(self, found, mask) -> None:
         """One image's map; ``mask`` bool (H, W), or None where all is normal."""
         step = found.step
-        place = (found.values.clip(0, self.top) / self.top * (BINS - 1)).astype(np.int64)
+        share = (found.values.clip(self.low, self.high) - self.low) / (self.high - self.low)
+        place = (share * (BINS - 1)).astype(np.int64)
         defect = np.zeros(place.shape)
         if mask is not None:
             down, right = -mask.shape[0] % step, -mask.shape[1] % step
@@ -133,7 +135,7 @@ def judge(detector, normal: Pictures, bad: Pictures, maps: bool) -> dict[str, ob
     """What one detector finds among the test images."""
     files = [*normal.files, *bad.files]
     masks = [None] * len(normal.files) + bad.masks
-    truth = Truth(detector.threshold_, 10 * detector.threshold_)
+    truth = Truth(detector.threshold_)
 
     def keep(position, found):
         mask = masks[position]

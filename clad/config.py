@@ -46,13 +46,22 @@ class Tiles(_Section):
     overlap: float = Field(0.25, ge=0, le=0.9, description="share of a tile's side, at least")
     samples: int = Field(3000, ge=2, description="tiles to train on, drawn from all images")
     score: Literal["local", "stages"] = Field(
-        "local", description="of a tile: of its least normal spot; or stage 4's, of the whole tile"
+        "local", description="of a tile: of its least normal cell; or stage 4's, of the whole tile"
     )
-    prototypes: int = Field(2048, ge=1, description="local: normal spots that are kept")
     top: int = Field(1, ge=1, description="an image's score: mean of so many tiles, 1: the highest")
     regions: int = Field(
         1, ge=1, description="aligned images: scores against each of regions x regions places"
     )
+
+
+class Local(_Section):
+    """Stage 4 for large images (tiles.score: local): a network that finds painted defects."""
+
+    crops: int = Field(6000, ge=2, description="to train on, drawn from all images")
+    width: int = Field(24, ge=1)
+    epochs: int = Field(4, ge=1)
+    batch_size: int = Field(16, ge=2)
+    learning_rate: float = Field(3e-3, gt=0)
 
 
 class Calibration(_Section):
@@ -77,7 +86,11 @@ class Augment(_Section):
     """Changes of a training image that leave what it shows the same; 0 and false: none."""
 
     crop: float = Field(0.1, ge=0, lt=0.5, description="largest shift, share of the side")
-    flip: bool = Field(False, description="left and right swapped, every other time")
+    flip: Literal["auto"] | bool = Field(
+        "auto",
+        description="left and right swapped, every other time; "
+        "auto: where mirror images look as normal as the images do",
+    )
     rotation: float = Field(0.0, ge=0, le=45, description="largest turn in degrees")
     brightness: float = Field(0.3, ge=0, le=1)
     contrast: float = Field(0.3, ge=0, le=1)
@@ -183,6 +196,7 @@ class Config(_Section):
     runtime: Runtime = Runtime()
     images: Images = Images()
     tiles: Tiles = Tiles()
+    local: Local = Local()
     calibration: Calibration = Calibration()
     validation: Validation = Validation()
     augment: Augment = Augment()

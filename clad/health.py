@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clad.errors import FitError
 
+HARMLESS = 0.55  # share of images that may look more normal than their mirror images
 COLLAPSED = 0.99  # share of the images in one of several clusters
 
 
@@ -32,12 +33,15 @@ def check(
     rotations: int,
     scores: NDArray[np.float64],
     alpha: float,
+    mirrored: float | None = None,
 ) -> list[Finding]:
     """What is wrong with a detector just fitted; an empty list where nothing is.
 
     ``losses``: each stage's mean loss an epoch. ``variance``: of the pixels in [0, 1], the loss of
     a grey image. ``clusters``: int64 (n_fit,), pseudo-labels. ``scores``: float64 (n,), of the
-    calibration images. Raises FitError where the detector would be useless.
+    calibration images. ``mirrored``: where images were flipped because the user said so, the share
+    that look more normal than their mirror images (``augmentation.mirror_share``). Raises FitError
+    where the detector would be useless.
     """
     if np.ptp(scores) == 0:
         raise FitError(
@@ -69,4 +73,11 @@ def check(
             f"{100 * alpha:g}% to be flagged; lower odin.temperature or set score.method",
         ),
     }
+    if mirrored is not None:
+        found["flip-not-harmless"] = (
+            mirrored >= HARMLESS,
+            f"{100 * mirrored:.0f}% of the images are nearer to others than their mirror images "
+            "are (50% where a flip is harmless), so a mirrored part may pass as normal; set "
+            "augment.flip to auto or false",
+        )
     return [Finding(name, text) for name, (wrong, text) in found.items() if wrong]

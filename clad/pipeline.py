@@ -24,7 +24,7 @@ from clad.detector import Detector, Images, Scorer, Scores, decided
 from clad.errors import ConfigError, FitError, NotFittedError
 from clad.model import Model, make_fused, make_neighbours
 from clad.runtime import log, memory_advice
-from clad.stages.augmentation import Augmentation
+from clad.stages.augmentation import Augmentation, mirror_share
 from clad.stages.autoencoder import Autoencoder
 from clad.stages.classifier import Classifier
 from clad.stages.dec import DEC
@@ -112,6 +112,7 @@ class CLAD(Detector):
                 self.model_.rotations,
                 scores,
                 config.threshold.alpha,
+                self.mirror_share_ if config.augment.flip is True else None,
             )
             counts = np.bincount(self.clusters_, minlength=self.n_clusters_)
             self._decide(self._calibration(held_out, scores, measured.cluster, counts, synthetic))
@@ -142,7 +143,10 @@ class CLAD(Detector):
             check_variation(tiles)
         stages, clusters, losses = self._learn(tiles, checkpoints)
         with self._timed("local"):
-            return TiledModel.fit(stages, images, self.runtime_), tiles, clusters, losses
+            tiled = TiledModel.fit(stages, images, self.runtime_, checkpoints)
+        if tiled.local is not None:
+            losses["local"] = tiled.local.losses_
+        return tiled, tiles, clusters, losses
 
     def _learn(
         self, images: ImageSet, checkpoints: Checkpoints | None
@@ -150,7 +154,7 @@ class CLAD(Detector):
         """The four stages on these images: the model, pseudo-labels (N,) and training curves."""
         config, runtime = self.config_, self.runtime_
         rotations = choose_rotations(config.classifier.rotations, images.shape)
-        augment = Augmentation(**dict(config.augment))
+        augment = self._make_augmentation(images)
         part, seed = config.validation, runtime.seed_for("validation")
         held_out = validation_split(images, part.fraction, part.maximum, seed)
         train = images.take(~held_out)
@@ -202,6 +206,21 @@ class CLAD(Detector):
         if held_out.any():
             labels[held_out] = stage2.predict(images.take(held_out), runtime)
         return model, labels, {**losses, "classifier": stage3.losses_}
+
+    def _make_augmentation(self, images: ImageSet) -> Augmentation:
+        """As configured; ``flip: auto`` where mirror images look as normal as the images do."""
+        changes: dict[str, Any] = dict(self.config_.augment)
+        self.mirror_share_ = mirror_share(images, self.runtime_) if changes["flip"] else None
+        if changes["flip"] == "auto":
+            assert self.mirror_share_ is not None
+            changes["flip"] = self.mirror_share_ < health.HARMLESS
+            log.info(
+                "augment.flip: %s; %.0f%% of the images are nearer to others than their mirror "
+                "images are (50%%: no difference)",
+                "on" if changes["flip"] else "off",
+                100 * self.mirror_share_,
+            )
+        return Augmentation(**changes)
 
     def _measure_apart(
         self, images: Images, fold: NDArray[np.bool_], checkpoints: Checkpoints | None

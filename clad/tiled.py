@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from clad.artifact import Bundle
+from clad.artifact import Bundle, load_weights
 from clad.config import Config
 from clad.data.groups import digests
 from clad.data.images import ImageSet
@@ -18,46 +19,53 @@ from clad.data.large import LargeImages
 from clad.data.rows import ArrayRows, Rows
 from clad.data.synthetic import synthesise
 from clad.data.tiles import blending, sample_tiles, starts, tile_maxima
-from clad.data.windows import bands, tile, window
+from clad.data.windows import blocks, tile
+from clad.errors import ModelError
 from clad.model import Measured, Model
 from clad.runtime import Runtime, memory_advice
 from clad.scoremap import Keep, ScoreMap
-from clad.stages.classifier import ResNet18
-from clad.stages.local import LocalNeighbours, halo, local_features
+from clad.stages.local import CROP, REACH, STEP, Local, LocalNetwork
+from clad.training import Checkpoints
 
-WINDOW = 256  # pixels a side of the windows from which normal spots are drawn
-WINDOWS = 400  # of them, over all images
-SPOTS = 100_000  # normal spots to choose the kept ones from
+RARE, APART = 12, 8  # spots of an image fitted on that look most like defects; cells between them
 TILES = 16  # of an image, whose latents stand for it
 CELL = 4  # pixels a cell of the map where each tile has one score
-GROUP = "local"  # in a model's bundle
 
 
 @dataclass(frozen=True, eq=False)
 class TiledModel:
     """Four stages trained on tiles, and how a whole image is scored by them.
 
-    ``stages``: of a tile; the images that it has seen are whole ones. ``local``: the normal spots,
-    or None where a tile's score is stage 4's. ``usual``: float64 (2, R, R), mean and spread of the
-    highest score of normal images in each of R x R regions; scores are counted from there.
+    ``stages``: of a tile; the images that it has seen are whole ones. ``local``: what finds small
+    defects, or None where a tile's score is stage 4's. ``usual``: float64 (2, R, R), mean and
+    spread of the highest score of normal images in each of R x R regions; scores are counted from
+    there.
     """
 
     stages: Model
-    local: LocalNeighbours | None
+    local: Local | None
     usual: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, stages: Model, images: LargeImages, runtime: Runtime) -> TiledModel:
+    def fit(
+        cls,
+        stages: Model,
+        images: LargeImages,
+        runtime: Runtime,
+        checkpoints: Checkpoints | None = None,
+    ) -> TiledModel:
         """Give stages trained on tiles what they need to score ``images`` as a whole."""
-        config = stages.config.tiles
         stages = replace(stages, seen=digests(images))
-        local = None
-        if config.score == "local":
-            local = make_local(stages.config, runtime)
-            local.fit(_normal_spots(stages.classifier, images, runtime))
-            _add_rare_spots(local, stages.classifier, images, runtime)
-        n = config.regions
-        self = cls(stages, local, np.stack([np.zeros((n, n)), np.ones((n, n))]))
+        n, local = stages.config.tiles.regions, None
+        usual = np.stack([np.zeros((n, n)), np.ones((n, n))])
+        if stages.config.tiles.score == "local":
+            side = min(CROP, int(images.sizes.min()))
+            seed = runtime.seed_for("local", "crops")
+            crops = sample_tiles(images, side, stages.config.local.crops, seed)
+            local = make_local(stages.config).fit(crops, runtime, checkpoints)
+            rare = cls(stages, local, usual)._rare_crops(images, side, runtime)
+            local.refine(crops, rare, runtime, checkpoints)
+        self = cls(stages, local, usual)
         if n == 1:
             return self
         highest = [
@@ -66,6 +74,25 @@ class TiledModel:
         ]
         spread = np.maximum(np.std(highest, axis=0), 1e-12)
         return replace(self, usual=np.stack([np.mean(highest, axis=0), spread]))
+
+    def _rare_crops(self, images: LargeImages, side: int, runtime: Runtime) -> ImageSet:
+        """Crops (M, C, side, side) of normal images around the spots that score highest.
+
+        What is normal but rare is seldom among crops drawn at random, and would raise alarms.
+        """
+        found = []
+        for i, rows in enumerate(_each(images, runtime, "rare spots")):
+            values, rng = self._values(rows, runtime), runtime.rng("local", "rare", i)
+            for _ in range(RARE):
+                row, column = np.unravel_index(int(values.argmax()), values.shape)
+                near = [slice(max(at - APART, 0), at + APART + 1) for at in (row, column)]
+                values[near[0], near[1]] = -np.inf
+                top, left = (
+                    int(np.clip(at * STEP - rng.integers(side), 0, length - side))
+                    for at, length in zip((row, column), rows.shape[1:], strict=True)
+                )
+                found.append(tile(rows, top, left, side))
+        return ImageSet.of(np.stack(found))
 
     # -- answering ------------------------------------------------------------------------------
 
@@ -79,8 +106,8 @@ class TiledModel:
     ) -> Measured:
         """Score whole images; cluster and confidence are those of an image's least normal tile.
 
-        ``keep(position, map)`` is handed each image's map. ``fitted`` makes no difference: the
-        normal spots kept are few of an image's.
+        ``keep(position, map)`` is handed each image's map. ``fitted`` makes no difference: no
+        score looks up images that were kept.
         """
         scores, worst = [], []
         with memory_advice("scoring: out of memory; lower --tile or save images as tiled TIFF"):
@@ -134,12 +161,11 @@ class TiledModel:
         tops, lefts = (starts(length, self.side, overlap) for length in (height, width))
         values = self._against_usual(self._values(rows, runtime))
         if self.local is not None:
-            step = self.stages.classifier.local_step
-            cells = -(-self.side // step)
+            cells = -(-self.side // STEP)
             h, w = values.shape
-            across, down = np.minimum(lefts // step, w - cells), np.minimum(tops // step, h - cells)
+            across, down = np.minimum(lefts // STEP, w - cells), np.minimum(tops // STEP, h - cells)
             return (
-                ScoreMap(values, step, (height, width)),
+                ScoreMap(values, STEP, (height, width)),
                 tile_maxima(values, down, across, cells),
                 tops,
                 lefts,
@@ -155,9 +181,10 @@ class TiledModel:
         """Scores as they come: of each cell (h, w), or of each tile (tops, lefts)."""
         if self.local is None:
             return self._of_tiles(rows, runtime)
-        network = self.stages.classifier
-        found = [self.local.score(cells) for cells in _cells(rows, network, runtime)]
-        return _beyond_the_border(np.concatenate(found), halo(network) // network.local_step)
+        found = np.empty([-(-length // STEP) for length in rows.shape[1:]], np.float32)
+        for block in blocks(rows, STEP, REACH):
+            found[block.place] = self.local.score(block.pixels, runtime)[block.inside]
+        return found
 
     def _of_tiles(self, rows: Rows, runtime: Runtime) -> NDArray[np.float32]:
         """Stage 4's score of each tile, a row of tiles at a time."""
@@ -217,30 +244,30 @@ class TiledModel:
     def bundle(self) -> Bundle:
         """As arrays and JSON."""
         bundle = self.stages.bundle()
-        arrays: dict[str, NDArray[Any]] = {"usual": self.usual}
+        arrays: dict[str, dict[str, NDArray[Any]]] = {"regions": {"usual": self.usual}}
         if self.local is not None:
-            for name in ("centre", "whitening", "prototypes"):
-                arrays[name] = getattr(self.local, f"{name}_")
-        return Bundle({**bundle.arrays, GROUP: arrays}, bundle.document)
+            weights = self.local.network_.state_dict()
+            arrays["local"] = {
+                name: value.detach().cpu().numpy() for name, value in weights.items()
+            }
+        return Bundle({**bundle.arrays, **arrays}, bundle.document)
 
     @classmethod
     def of(cls, bundle: Bundle, source: str | Path, runtime: Runtime) -> TiledModel:
         """The model in a bundle; see ``Model.of``."""
         stages = Model.of(bundle, source, runtime)
-        config = stages.config.tiles
-
-        def array(name: str, dtype: str, *shape: int | None) -> NDArray[Any]:
-            return bundle.array(GROUP, name, dtype, shape, source)
-
-        local = None
-        if config.score == "local":
-            local = make_local(stages.config, runtime)
-            width = stages.config.classifier.width
-            local.centre_ = array("centre", "float32", width)
-            local.whitening_ = array("whitening", "float32", width, None)
-            kept = local.whitening_.shape[1]
-            local.prototypes_ = array("prototypes", "float32", None, kept)
-        return cls(stages, local, array("usual", "float64", 2, config.regions, config.regions))
+        config, local = stages.config, None
+        if config.tiles.score == "local":
+            local = make_local(config)
+            try:
+                with torch.device("meta"):  # takes no memory: the numbers may be anything yet
+                    local.network_ = LocalNetwork(stages.shape[0], config.local.width)
+            except (ValueError, RuntimeError) as error:
+                raise ModelError(f"{source}: describes no possible model ({error})") from None
+            load_weights(local.network_, bundle.arrays.get("local", {}), f"{source}: local")
+            runtime.place(local.network_).eval()
+        shape = (2, config.tiles.regions, config.tiles.regions)
+        return cls(stages, local, bundle.array("regions", "usual", "float64", shape, source))
 
 
 def _region_maxima(values: NDArray[np.float32], n: int) -> NDArray[np.float64]:
@@ -256,9 +283,9 @@ def _middles(length: int) -> NDArray[np.int64]:
     return np.minimum(np.arange(0, length, CELL) + CELL // 2, length - 1)
 
 
-def make_local(config: Config, runtime: Runtime) -> LocalNeighbours:
+def make_local(config: Config) -> Local:
     """The local score as configured, not yet fitted."""
-    return LocalNeighbours(prototypes=config.tiles.prototypes, seed=runtime.seed_for("local"))
+    return Local(**{key: value for key, value in config.local if key != "crops"})
 
 
 def _each(images: LargeImages, runtime: Runtime, label: str) -> Iterator[Rows]:
@@ -266,59 +293,3 @@ def _each(images: LargeImages, runtime: Runtime, label: str) -> Iterator[Rows]:
     for i in runtime.track(range(len(images)), label, unit="image"):
         with images.open(i) as rows:
             yield rows
-
-
-def _normal_spots(network: ResNet18, images: LargeImages, runtime: Runtime) -> NDArray[np.float32]:
-    """Features (M, F) of spots drawn from windows of all images."""
-    windows = -(-WINDOWS // len(images))
-    share = -(-SPOTS // (windows * len(images)))
-    step, edge = network.local_step, halo(network)
-    found = []
-    for i, rows in enumerate(_each(images, runtime, "normal spots")):
-        rng = runtime.rng("local", "spots", i)
-        for _ in range(windows):
-            corner, sides = [], []
-            for length in rows.shape[1:]:
-                side = min(WINDOW, length)
-                inner = max(length - side - 2 * edge, 0)  # away from the border where that is so
-                at = (length - side - inner) // 2 + int(rng.integers(inner + 1))
-                corner.append(at - at % step)
-                sides.append(side)
-            (top, left), (height, width) = corner, sides
-            pixels = window(rows, top, left, height, width, step, edge)
-            cells = local_features(network, pixels, runtime)
-            cells = cells.reshape(-1, cells.shape[2])
-            found.append(cells[rng.permutation(len(cells))[:share]])
-    return np.concatenate(found)
-
-
-def _add_rare_spots(
-    local: LocalNeighbours, network: ResNet18, images: LargeImages, runtime: Runtime
-) -> None:
-    """Keep more spots, those of all images that are farthest from the ones kept."""
-    n = local.rare
-    edge = halo(network) // network.local_step
-    for i, rows in enumerate(_each(images, runtime, "rare spots")):
-        share = n * (i + 1) // len(images) - n * i // len(images)
-        for cells in _cells(rows, network, runtime):
-            inside = cells[:, edge:-edge] if cells.shape[1] > 2 * edge else cells
-            part = -(-share * cells.shape[0] * network.local_step // rows.shape[1])
-            local.extend(inside, min(part, share))
-
-
-def _cells(rows: Rows, network: ResNet18, runtime: Runtime) -> Iterator[NDArray[np.float32]]:
-    """Features float32 (h, w, F) of an image's cells, band by band."""
-    for band in bands(rows, network.local_step, halo(network)):
-        yield local_features(network, band, runtime)
-
-
-def _beyond_the_border(values: NDArray[np.float32], edge: int) -> NDArray[np.float32]:
-    """Cells (h, w) that see beyond the image's border get the score of the nearest that does not.
-
-    What is mirrored there is new, and no defect. Images too small for that keep all scores.
-    """
-    for axis in range(2):
-        n = values.shape[axis]
-        if n > 2 * edge:
-            values = values.take(np.arange(n).clip(edge, n - 1 - edge), axis=axis)
-    return values

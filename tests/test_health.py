@@ -64,6 +64,33 @@ def test_saturated_scores():
     assert names(scores=scores, alpha=0.1) == []
 
 
+def test_flips_that_make_something_else_of_the_images():
+    assert names(mirrored=0.55) == ["flip-not-harmless"]
+    assert names(mirrored=0.549) == []
+
+
+def test_flips_asked_for_are_measured(tiny, normals, caplog):
+    """Digits 0, 3 and 8: a mirrored 3 is none."""
+    tiny["augment"] = {"flip": True}
+    with caplog.at_level(logging.WARNING, "clad"):
+        found = [finding.name for finding in CLAD(tiny).fit(normals).health_]
+    assert "flip-not-harmless" in found
+    assert "of the images are nearer to others than their mirror images" in caplog.text
+    tiny["augment"] = {"flip": "auto"}
+    with caplog.at_level(logging.INFO, "clad"):
+        found = [finding.name for finding in CLAD(tiny).fit(normals).health_]
+    assert "flip-not-harmless" not in found
+    assert "augment.flip: off; " in caplog.text
+
+
+def test_auto_flips_where_left_and_right_mean_nothing(tiny, normals, caplog):
+    both = np.concatenate([normals, normals[..., ::-1]])
+    tiny["augment"] = {"flip": "auto"}
+    with caplog.at_level(logging.INFO, "clad"):
+        CLAD(tiny).fit(both)
+    assert "augment.flip: on; " in caplog.text
+
+
 def test_constant_scores_are_useless():
     with pytest.raises(FitError, match=r"all 20 calibration images have the same score \(3\)"):
         check(**{**SOUND, "scores": np.full(20, 3.0)})

@@ -43,7 +43,7 @@ ONLY = {
     "thumbnails": set(),
     "data": {"errors", "runtime"},
     "baselines": {"errors", "runtime", "training", "data.images", "stages"},
-    "stages": {"errors", "runtime", "training", "data.images"},
+    "stages": {"errors", "runtime", "training", "data.images", "data.defects"},
 }
 # Stages stand alone; arrays cross the border. These may use each other.
 STAGES = {

@@ -17,7 +17,7 @@ from clad.stages.classifier import Classifier
 from clad.stages.dec import DEC
 from clad.stages.fused import Fused
 from clad.stages.kmeans import KMeans
-from clad.stages.local import LocalNeighbours
+from clad.stages.local import Local
 from clad.stages.neighbours import Neighbours
 from clad.stages.odin import ODIN
 
@@ -47,9 +47,13 @@ OTHER = {
     "tiles.overlap": 0.75,
     "tiles.samples": 90,
     "tiles.score": "stages",
-    "tiles.prototypes": 7,
     "tiles.top": 9,
     "tiles.regions": 2,
+    "local.crops": 90,
+    "local.width": 5,
+    "local.epochs": 2,
+    "local.batch_size": 6,
+    "local.learning_rate": 1e-2,
     "calibration.method": "cross",
     "calibration.folds": 3,
     "calibration.fraction": 0.4,
@@ -98,10 +102,14 @@ OTHER = {
     "threshold.value": 0.5,
 }
 # What a key needs beside it to be looked at.
-TILES = {"tiles": {"size": 6, "samples": 60, "prototypes": 20}}
+TILES = {
+    "tiles": {"size": 6, "samples": 60},
+    "local": {"crops": 24, "width": 4, "epochs": 1, "batch_size": 12},
+}
 BESIDE = {
-    "tiles.overlap": {"tiles": {**TILES["tiles"], "top": 9}},
-    **{f"tiles.{key}": TILES for key in ("samples", "score", "prototypes", "top", "regions")},
+    "tiles.overlap": {**TILES, "tiles": {**TILES["tiles"], "top": 9}},
+    **{f"tiles.{key}": TILES for key in ("samples", "score", "top", "regions")},
+    **{f"local.{key}": TILES for key in ("crops", *TILES["local"], "learning_rate")},
     "calibration.folds": {"calibration": {"method": "cross", "folds": 2}},
     "score.limit": {"score": {"method": "fused"}},
     # grey pixels have no saturation
@@ -119,6 +127,7 @@ USERS = {
     "runtime": (Runtime, "choose"),
     "images": (pipeline, "as_image_set"),
     "tiles": (pipeline, "sample_tiles"),
+    "local": (tiled, "Local"),
     "calibration": (pipeline, "fit_calibration_split"),
     "validation": (pipeline, "validation_split"),
     "augment": (pipeline, "Augmentation"),
@@ -133,12 +142,15 @@ USERS_OF_KEYS = {
     "tiles.size": (pipeline, "tile_side"),
     "tiles.overlap": (tiled, "starts"),
     "tiles.samples": (pipeline, "sample_tiles"),
-    "tiles.prototypes": (tiled, "LocalNeighbours"),
+    "local.crops": (tiled, "sample_tiles"),
     "calibration.method": (pipeline, "calibration_folds"),
     "calibration.folds": (pipeline, "calibration_folds"),
 }
-# It shows in who is called at all.
-CHOICES = {"score.method", "calibration.method", "tiles.score", "tiles.top", "tiles.regions"}
+# It shows in who is called at all, or beside calls for something else.
+CHOICES = {
+    *("score.method", "calibration.method", "tiles.score", "tiles.top", "tiles.regions"),
+    "local.crops",
+}
 CALLED = {"dec.clusters": "n_clusters", "tiles.samples": "n"}
 
 
@@ -253,7 +265,7 @@ def reads(tree):
 
 STAGES = [
     *(Augmentation, Autoencoder, KMeans, DEC, Classifier, ODIN, Neighbours, Fused),
-    LocalNeighbours,
+    Local,
 ]
 
 

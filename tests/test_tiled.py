@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from clad import CLAD, tiled
+from clad import CLAD
 from clad.artifact import read_bundle, write_bundle
 from clad.data import windows
 from clad.data.boards import board, defective
@@ -16,10 +17,12 @@ from clad.data.images import ImageSet
 from clad.data.large import read_large
 from clad.data.rows import ArrayRows
 from clad.errors import ConfigError, DataError, FitError, ModelError
+from clad.stages.local import REACH, STEP
 from clad.threshold import Conformal
 
 SETTINGS = {
-    "tiles": {"size": 32, "samples": 200, "prototypes": 150},
+    "tiles": {"size": 32, "samples": 200},
+    "local": {"crops": 60, "width": 4, "epochs": 2},
     "autoencoder": {"epochs": 1, "batch_size": 64},
     "dec": {"clusters": 3, "epochs": 1, "restarts": 1},
     "classifier": {"epochs": 1, "width": 16, "batch_size": 64},
@@ -31,16 +34,6 @@ def settings(**tiles):
     made = copy.deepcopy(SETTINGS)
     made["tiles"].update(tiles)
     return made
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_spots():
-    """Fewer windows and spots: seconds, not minutes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiled, "WINDOWS", 24)
-        patch.setattr(tiled, "WINDOW", 64)
-        patch.setattr(tiled, "SPOTS", 4000)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -89,21 +82,21 @@ def test_the_score_is_the_maps_highest(fitted, new):
 
 
 def test_a_defect_raises_the_map_where_it_is(fitted):
-    found = defective(128, 7, (40, 40))
-    _, (bad, good) = mapped(fitted, [found.image, board(128, 7)])
+    found = defective(400, 7, (40, 40))
+    _, (bad, good) = mapped(fitted, [found.image, board(400, 7)])
     changed = np.abs(bad.values - good.values) > 1e-3
-    near = np.zeros((128, 128), bool)
+    near = np.zeros((400, 400), bool)
     rows, columns = np.nonzero(found.mask)
-    reach = fitted.model_.stages.classifier.local_reach + 4
+    reach = REACH + STEP
     top, left = max(rows.min() - reach, 0), max(columns.min() - reach, 0)
     near[top : rows.max() + reach, left : columns.max() + reach] = True
     assert not changed[~near[::4, ::4]].any()
     assert changed.any()
 
 
-def test_bands_make_no_difference(fitted, new, monkeypatch):
+def test_blocks_make_no_difference(fitted, new, monkeypatch):
     whole = fitted.measure(new).score
-    monkeypatch.setattr(windows, "BAND", 32)
+    monkeypatch.setattr(windows, "SIDE", 32)
     np.testing.assert_allclose(fitted.measure(new).score, whole, rtol=1e-3)
 
 
@@ -217,24 +210,24 @@ def test_saved_and_loaded_it_says_the_same(fitted, new, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "wrong", "message"),
+    ("group", "name", "wrong", "message"),
     [
-        ("prototypes", np.zeros((5, 7), np.float32), "tensor 'prototypes' is float32 of shape"),
-        ("centre", np.zeros(5, np.float32), "tensor 'centre' is float32 of shape"),
-        ("usual", np.zeros((2, 3, 3)), "tensor 'usual' is float64 of shape"),
-        ("whitening", None, "tensor 'whitening' is missing"),
+        ("local", "head.0.bias", np.zeros(5, np.float32), "tensor 'head.0.bias' has shape (5,)"),
+        ("local", "head.2.bias", None, "local: tensor 'head.2.bias' is missing"),
+        ("local", "more", np.zeros(5, np.float32), "tensor 'more' has no place in this model"),
+        ("regions", "usual", np.zeros((2, 3, 3)), "tensor 'usual' is float64 of shape"),
     ],
 )
-def test_a_wrong_array_is_named(fitted, tmp_path, name, wrong, message):
+def test_a_wrong_array_is_named(fitted, tmp_path, group, name, wrong, message):
     fitted.save(tmp_path)
     bundle = read_bundle(tmp_path)
     arrays = {group: dict(each) for group, each in bundle.arrays.items()}
     if wrong is None:
-        del arrays["local"][name]
+        del arrays[group][name]
     else:
-        arrays["local"][name] = wrong
+        arrays[group][name] = wrong
     write_bundle(tmp_path, replace(bundle, arrays=arrays))
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelError, match=re.escape(message)):
         CLAD.load(tmp_path)
 
 

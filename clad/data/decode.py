@@ -25,6 +25,10 @@ _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L
 _ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 swap width and height
 
 
+class TooLargeError(DataError):
+    """An image of more pixels than are decoded in memory."""
+
+
 class Header(NamedTuple):
     """What a file says of itself before it is decoded; ``size`` is (H, W) upright."""
 
@@ -102,7 +106,7 @@ def _opened(stream: BinaryIO, first_frame: bool) -> Iterator[Image.Image]:
     with Image.open(stream, formats=FORMATS) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
-            raise DataError(f"{width}x{height} is over the limit of {MAX_PIXELS} pixels")
+            raise TooLargeError(f"{width}x{height} is over the limit of {MAX_PIXELS} pixels")
         if min(width, height) < MIN_SIDE:
             raise DataError(
                 f"{height}x{width} is under the minimum of {MIN_SIDE}x{MIN_SIDE} pixels"
@@ -124,6 +128,7 @@ def _reasons() -> Iterator[None]:
     except UnidentifiedImageError:
         raise DataError("not an image in a known format") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(f"decompression bomb: over the limit of {MAX_PIXELS} pixels") from error
+        reason = f"decompression bomb: over the limit of {MAX_PIXELS} pixels"
+        raise TooLargeError(reason) from error
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, EOFError, ...
         raise DataError(f"truncated or damaged: {error}") from error

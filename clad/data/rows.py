@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clad.data.convert import MIN_SIDE, as_levels, over_black
-from clad.data.decode import decode
+from clad.data.decode import TooLargeError, decode
+from clad.data.unpacked import unpacked
 from clad.errors import DataError
 
 MAX_SIDE = 65_536  # of an image that is read in parts
@@ -56,6 +57,18 @@ class ArrayRows(Rows):
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """See :meth:`Rows.read`."""
         return as_levels(np.ascontiguousarray(self.array[:, start:stop]), "pixels")
+
+
+class TransparentRows(ArrayRows):
+    """Rows of an array whose last channel is alpha, laid over black."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        super().__init__(array)
+        self.shape = self.shape[0] - 1, *self.shape[1:]
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """See :meth:`Rows.read`."""
+        return over_black(super().read(start, stop)[None])[0]
 
 
 class TiffRows(Rows):
@@ -161,23 +174,39 @@ class TiffRows(Rows):
 @contextmanager
 def opened(stream: BinaryIO, *, first_frame: bool = False) -> Iterator[Rows]:
     """The image in a stream. TIFFs are read in parts where tifffile is installed (``clad[tiff]``);
-    what Pillow reads is decoded whole, within its limit of pixels.
+    what Pillow reads is decoded whole, within its limit of pixels, and above it unpacked to a file
+    on disk where pyvips is installed (``clad[vips]``).
 
     Raises DataError with the reason alone, not the file.
     """
+    with ExitStack() as stack:
+        rows = _rows(stream, first_frame, stack)
+        _, height, width = rows.shape
+        if not MIN_SIDE <= min(height, width) <= max(height, width) <= MAX_SIDE:
+            raise DataError(f"{height}x{width} is outside {MIN_SIDE} to {MAX_SIDE} pixels a side")
+        yield rows
+
+
+def _rows(stream: BinaryIO, first_frame: bool, stack: ExitStack) -> Rows:
+    """By the first reader that can; what is to be closed afterwards goes on the ``stack``."""
     start = stream.read(4)
     stream.seek(0)
     file = _tifffile(stream) if start in TIFF_STARTS else None
     if file is not None and _in_parts(file.pages[0]):
-        rows: Rows = TiffRows(stream, file, first_frame)
-    else:
-        stream.seek(0)
+        return TiffRows(stream, file, first_frame)
+    stream.seek(0)
+    try:
         decoded = decode(stream, first_frame=first_frame)
-        rows = ArrayRows(decoded.pixels, decoded.mode)
-    _, height, width = rows.shape
-    if not MIN_SIDE <= min(height, width) <= max(height, width) <= MAX_SIDE:
-        raise DataError(f"{height}x{width} is outside {MIN_SIDE} to {MAX_SIDE} pixels a side")
-    yield rows
+    except TooLargeError as error:
+        stream.seek(0)
+        try:
+            array, alpha = stack.enter_context(unpacked(stream))
+        except ImportError:
+            raise DataError(
+                f"{error}; pip install 'clad[vips]' to read it, or save it as TIFF with strips"
+            ) from None
+        return TransparentRows(array) if alpha else ArrayRows(array)
+    return ArrayRows(decoded.pixels, decoded.mode)
 
 
 def _tifffile(stream: BinaryIO) -> Any:

@@ -1,41 +1,52 @@
-"""Windows of an image that is read row by row: mirrored at its borders, band by band, tiles."""
+"""Blocks of an image that is read row by row, each with what surrounds it, and tiles."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clad.data.rows import Rows
 
-BAND = 1024  # rows of an image in memory at a time, without those around them
+SIDE = 1024  # pixels of a block, without what surrounds it
 
 
-def bands(rows: Rows, step: int, edge: int) -> Iterator[NDArray[np.uint8]]:
-    """An image as uint8 (C, h + 2 edge, W' + 2 edge) a band, top to bottom, whole cells of
-    ``step`` pixels; beyond its borders it is mirrored."""
+class Block(NamedTuple):
+    """``pixels`` uint8 (C, h, w); in cells: the ``inside`` of the block, its ``place`` in the
+    image. Both are pairs of slices, down and across."""
+
+    pixels: NDArray[np.uint8]
+    inside: tuple[slice, slice]
+    place: tuple[slice, slice]
+
+
+def blocks(rows: Rows, step: int, edge: int) -> Iterator[Block]:
+    """An image in blocks of whole cells of ``step`` pixels, the last ones perhaps cut off.
+
+    Around a block are up to ``edge`` pixels, fewer where the image ends. One row of blocks is in
+    memory at a time.
+    """
     _, height, width = rows.shape
-    for top in range(0, height, BAND):
-        yield window(rows, top, 0, min(BAND, height - top), width, step, edge)
+    for top, bottom, first, last in _spans(height, edge):
+        band = rows.read(first, last)
+        for left, right, begin, end in _spans(width, edge):
+            inside = _cells(top - first, bottom - first, step)
+            across = _cells(left - begin, right - begin, step)
+            place = _cells(top, bottom, step), _cells(left, right, step)
+            yield Block(band[:, :, begin:end], (inside, across), place)
 
 
-def window(
-    rows: Rows, top: int, left: int, height: int, width: int, step: int, edge: int
-) -> NDArray[np.uint8]:
-    """uint8 (C, h + 2 edge, w + 2 edge) around a window; its h and w whole cells, so perhaps
-    larger than asked; mirrored where the image ends."""
-    _, total_height, total_width = rows.shape
-    down, right = -height % step, -width % step
-    first, last = max(top - edge, 0), min(top + height + down + edge, total_height)
-    begin, end = max(left - edge, 0), min(left + width + right + edge, total_width)
-    pixels = rows.read(first, last)[:, :, begin:end]
-    missing = (
-        (0, 0),
-        (first - (top - edge), top + height + down + edge - last),
-        (begin - (left - edge), left + width + right + edge - end),
-    )
-    return np.pad(pixels, missing, mode="reflect")
+def _spans(length: int, edge: int) -> Iterator[tuple[int, int, int, int]]:
+    """Where each block of a side begins and ends, and where what surrounds it does."""
+    for first in range(0, length, SIDE):
+        last = min(first + SIDE, length)
+        yield first, last, max(first - edge, 0), min(last + edge, length)
+
+
+def _cells(first: int, last: int, step: int) -> slice:
+    return slice(first // step, -(-last // step))
 
 
 def tile(rows: Rows, top: int, left: int, side: int) -> NDArray[np.uint8]:

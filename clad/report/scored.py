@@ -69,6 +69,7 @@ def write_report(path: Path, subject: Subject) -> None:
         data={
             **_rows(subject),
             "calibration": [] if subject.calibrating else subject.calibration.scores.tolist(),
+            "fitted_on": subject.fitted_on,
             "fitted": subject.calibration.train_counts.tolist(),
             "threshold": subject.rule.threshold_,
             "decimals": decimals(np.r_[subject.scores, subject.calibration.scores]),

@@ -57,6 +57,11 @@ class Subject:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def fitted_on(self) -> str:
+        """What the model's clusters are of."""
+        return "images" if self.config.tiles.size is None else "tiles"
+
 
 def of_run(folder: Path) -> Subject:
     """The test images of a run's folder.

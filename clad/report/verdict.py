@@ -48,7 +48,8 @@ def verdict(subject: Subject) -> list[Line]:
     lines.append(Line("threshold", method, short(threshold, subject.calibration.scores)))
     held_out = len(subject.calibration)
     fitted = int(subject.calibration.train_counts.sum())
-    lines.append(Line("images", f"{fitted} fitted on, {held_out} held out", f"{len(subject)} here"))
+    learnt = f"{fitted} {subject.fitted_on} fitted on, {held_out} images held out"
+    lines.append(Line("images", learnt, f"{len(subject)} here"))
     for finding in subject.facts.get("health", ()):
         lines.append(Line("warning", "", str(finding), "bad"))
     if skipped := subject.facts.get("skipped"):

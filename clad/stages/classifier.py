@@ -45,9 +45,6 @@ class ResNet18(FeatureModel):
         else:
             stride = 1 if stem == "small" else 2
             first = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
-        jump = {"torchvision": 4, "small": 1, "small-stride": 2}[stem]  # pixels a step of its map
-        self.local_step = 2 * jump
-        self.local_reach = {"torchvision": 5, "small": 1, "small-stride": 1}[stem] + 3 * jump
         layers: list[nn.Module] = [first, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
         if stem == "torchvision":
             layers.append(nn.MaxPool2d(3, stride=2, padding=1))
@@ -86,16 +83,6 @@ class ResNet18(FeatureModel):
     def pool(self, last: Tensor) -> Tensor:
         """The last stage's map -> penultimate features (N, 8 * width)."""
         return self.trunk[-2:](last)
-
-    def local_features(self, x: Tensor) -> Tensor:
-        """Float (N, C, H, W) in [0, 1], H and W multiples of ``local_step`` -> (N, width,
-        H / local_step, W / local_step): the first residual block's map, averaged over 2 x 2.
-
-        A value depends on pixels at most ``local_reach`` away: few, since what the later blocks
-        see around a small defect is new at every spot of normal images as well.
-        """
-        x = self.standardize(x).contiguous(memory_format=torch.channels_last)
-        return F.avg_pool2d(self.trunk[: 1 - BLOCKS](x), 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Float (N, C, H, W) in [0, 1] -> logits (N, K)."""

@@ -1,150 +1,184 @@
-"""Stage 4 for large images: how far every spot's features are from those of normal spots."""
+"""Stage 4 for large images: a small network that finds defects painted on normal crops."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
+from clad.data.defects import paint
+from clad.data.images import ImageSet
 from clad.runtime import Runtime
+from clad.stages.layers import Standardize
+from clad.training import Checkpoints, train
 
-BLOCK = 1024  # pixels a side that go through the network at a time
-FLOOR = 1e-4  # of the largest variance; a direction under it is rounding
+STEP = 4  # pixels a side of a cell of the map
+GRID = 8  # pixels a side of the coarsest cells inside; blocks of an image begin at multiples of it
+REACH = 80  # pixels beyond a cell that its score may depend on, in whole coarsest cells
+CROP = 128  # pixels a side of what is trained on
+PRIOR = -4.0  # log-odds before anything is learnt: few cells are defective
+LEAST = 3  # changed pixels of a cell that make it defective; between none and these it is left out
 
 
-class LocalModel(Protocol):
-    """A network whose early maps describe spots: a cell of ``local_step`` pixels a side each.
+class LocalNetwork(nn.Module):
+    """Float (N, C, H, W) in [0, 1] -> logits (N, H / 4, W / 4), rounded up: is this cell defective?
 
-    ``local_reach``: pixels around a cell that its features depend on.
+    Two branches, at a quarter and at an eighth of the resolution, the second for what surrounds a
+    cell. A defect of few pixels would be lost in a deeper one.
     """
 
-    local_step: int
-    local_reach: int
+    def __init__(self, channels: int, width: int = 24) -> None:
+        super().__init__()
+        inner = 2 * width
+        self.standardize = Standardize(channels)
+        self.near = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            _convolution(4 * channels, width),
+            _convolution(width, width),
+            _convolution(width, inner, stride=2),
+            _Residual(inner),
+            _Residual(inner),
+        )
+        self.around = nn.Sequential(
+            _convolution(inner, inner, stride=2), _Residual(inner), _Residual(inner)
+        )
+        last = nn.Conv2d(inner, 1, 1)
+        nn.init.constant_(last.bias, PRIOR)  # type: ignore[arg-type]
+        self.head = nn.Sequential(nn.Conv2d(2 * inner, inner, 1), nn.ReLU(inplace=True), last)
 
-    def local_features(self, x: Tensor) -> Tensor:
-        """Float (N, C, H, W) in [0, 1] -> (N, F, H / step, W / step)."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Of every cell of 4 x 4 pixels."""
+        height, width = x.shape[2:]
+        x = F.pad(self.standardize(x), (0, -width % GRID, 0, -height % GRID), mode="replicate")
+        near = self.near(x.contiguous(memory_format=torch.channels_last))
+        around = F.interpolate(self.around(near), scale_factor=2, mode="bilinear")
+        with torch.autocast(x.device.type, enabled=False):  # scores that differ must not be rounded
+            logits: Tensor = self.head(torch.cat([near, around], 1).float())[:, 0]
+        return logits[:, : -(-height // STEP), : -(-width // STEP)]
 
-    def eval(self) -> nn.Module:
-        """For use, not for training."""
+
+def _convolution(inner: int, outer: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inner, outer, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(outer),
+        nn.ReLU(inplace=True),
+    )
 
 
-def halo(network: LocalModel) -> int:
-    """Pixels that an image needs around it: its reach, in whole cells."""
-    return -(-network.local_reach // network.local_step) * network.local_step
+class _Residual(nn.Module):
+    """x + two convolutions."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = _convolution(width, width)
+        self.second = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.second(self.first(x)))
 
 
-@torch.inference_mode()
-def local_features(
-    network: LocalModel, pixels: NDArray[np.uint8], runtime: Runtime
-) -> NDArray[np.float32]:
-    """Features float32 (h, w, F) of the cells inside uint8 (C, H, W), all but a halo around it.
+class Local:
+    """Learns which cells of an image are out of place, from normal crops alone.
 
-    In blocks that overlap by the halo, so that no cell sees where a block ends.
+    Every other crop has defects painted on it, anew each time, and the network is to say which
+    cells they changed (binary cross-entropy). So it learns what in normal images looks like a
+    defect and is none, which a distance to normal spots does not.
     """
-    network.eval()
-    step, edge = network.local_step, halo(network)
-    _, height, width = pixels.shape
-    h, w = (height - 2 * edge) // step, (width - 2 * edge) // step
-    found: NDArray[np.float32] | None = None
-    for top in range(0, h, BLOCK // step):
-        for left in range(0, w, BLOCK // step):
-            rows, columns = min(BLOCK // step, h - top), min(BLOCK // step, w - left)
-            block = pixels[
-                :,
-                top * step : (top + rows) * step + 2 * edge,
-                left * step : (left + columns) * step + 2 * edge,
-            ]
+
+    def __init__(
+        self,
+        *,
+        width: int = 24,
+        epochs: int = 4,
+        batch_size: int = 16,
+        learning_rate: float = 3e-3,
+    ) -> None:
+        self.width = width
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+
+    def fit(
+        self, crops: ImageSet, runtime: Runtime, checkpoints: Checkpoints | None = None
+    ) -> Local:
+        """Train on normal ``crops``; sets ``network_`` and ``losses_`` (one an epoch)."""
+        with runtime.seeded("local", "weights"):
+            self.network_ = LocalNetwork(crops.shape[0], self.width)
+        self.network_.standardize.adapt(crops)
+        runtime.place(self.network_)
+        self.losses_ = self._train(crops, None, runtime, checkpoints)
+        return self
+
+    def refine(
+        self,
+        crops: ImageSet,
+        rare: ImageSet,
+        runtime: Runtime,
+        checkpoints: Checkpoints | None = None,
+    ) -> Local:
+        """Go on for as many epochs, half of the unpainted crops being ``rare`` ones: normal, and
+        hitherto taken for defects. ``losses_`` goes on."""
+        checkpoints = checkpoints and checkpoints.part("rare")
+        self.losses_ += self._train(crops, rare, runtime, checkpoints)
+        return self
+
+    def _train(
+        self,
+        crops: ImageSet,
+        rare: ImageSet | None,
+        runtime: Runtime,
+        checkpoints: Checkpoints | None,
+    ) -> list[float]:
+        network = self.network_
+
+        def loss(positions: NDArray[np.int64], generator: torch.Generator) -> Tensor:
+            rng = np.random.default_rng((generator.initial_seed(), rare is not None))
+            shown = crops.read(positions)
+            if rare is not None:
+                unpainted = np.arange(1, len(shown), 2)
+                swapped = unpainted[rng.random(len(unpainted)) < 0.5]
+                shown[swapped] = rare.read(rng.integers(len(rare), size=len(swapped)))
+            painted, masks = paint(shown, rng)
+            changed = changed_pixels(torch.from_numpy(masks).to(runtime.device))
             with runtime.autocast():
-                maps = network.local_features(runtime.floats(np.ascontiguousarray(block)[None]))
-            cells = maps[0, :, edge // step :, edge // step :][:, :rows, :columns]
-            if found is None:
-                found = np.empty((h, w, len(cells)), np.float32)
-            found[top : top + rows, left : left + columns] = (
-                cells.permute(1, 2, 0).float().cpu().numpy()
+                logits = network(runtime.floats(painted))
+            clear = (changed == 0) | (changed >= LEAST)
+            return F.binary_cross_entropy_with_logits(
+                logits.float()[clear], (changed >= LEAST).float()[clear]
             )
-    assert found is not None
-    return found
 
+        return train(
+            "local",
+            network,
+            torch.optim.AdamW(network.parameters(), lr=self.learning_rate),
+            loss,
+            len(crops),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            runtime=runtime,
+            schedule="one-cycle",
+            checkpoints=checkpoints,
+        )
 
-class LocalNeighbours:
-    """Distance of each spot's features to the nearest of some normal spots.
+    @torch.inference_mode()
+    def score(self, pixels: NDArray[np.uint8], runtime: Runtime) -> NDArray[np.float32]:
+        """Log-odds float32 (H / 4, W / 4), rounded up, that a cell of uint8 (C, H, W) is defective.
 
-    The idea of PatchCore (Roth et al. 2022, arXiv 2106.08265), with features learnt from the normal
-    images themselves: whitened, so that a direction in which normal spots hardly differ counts as
-    much as any other, and compared with the spots of a greedy coreset, each the farthest from those
-    before it. Half of the ``prototypes`` come from spots drawn at random, half are left to
-    ``extend``, for what is normal but rare.
-    """
-
-    def __init__(self, *, prototypes: int = 1024, seed: int = 0) -> None:
-        self.prototypes = prototypes
-        self.seed = seed
-
-    def fit(self, features: NDArray[np.float32]) -> LocalNeighbours:
-        """Choose from features (M, F) of normal spots, drawn at random.
-
-        Sets ``centre_`` float32 (F,), ``whitening_`` float32 (F, D) and ``prototypes_`` float32
-        (K, D), whitened.
+        Higher = more anomalous; of defects as painted, so an order and no probability.
         """
-        self.centre_ = features.mean(axis=0)
-        variances, axes = np.linalg.eigh(np.cov(features - self.centre_, rowvar=False))
-        kept = variances > variances.max() * FLOOR
-        self.whitening_ = (axes[:, kept] / np.sqrt(variances[kept])).astype(np.float32)
-        spots = (features - self.centre_) @ self.whitening_
-        self.prototypes_ = spots[coreset(spots, self.prototypes - self.rare, self.seed)]
-        return self
-
-    @property
-    def rare(self) -> int:
-        """How many prototypes are for ``extend`` to add."""
-        return self.prototypes // 2
-
-    def extend(self, features: NDArray[np.float32], n: int) -> LocalNeighbours:
-        """Keep ``n`` more spots of features (..., F), each the farthest from all kept so far.
-
-        What is normal but rare is seldom among spots drawn at random, and would raise alarms.
-        """
-        spots = self._whitened(features)
-        nearest = self._squares(spots)
-        added: list[NDArray[np.float32]] = []
-        while len(added) < n and nearest.max() > 0:
-            added.append(spots[int(nearest.argmax())])
-            nearest = np.minimum(nearest, ((spots - added[-1]) ** 2).sum(axis=1))
-        self.prototypes_ = np.concatenate([self.prototypes_, *[spot[None] for spot in added]])
-        return self
-
-    def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Distances float32 (...) of features (..., F), higher = more anomalous."""
-        return np.sqrt(self._squares(self._whitened(features))).reshape(features.shape[:-1])
-
-    def _whitened(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        return (features.reshape(-1, features.shape[-1]) - self.centre_) @ self.whitening_
-
-    def _squares(self, spots: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Squared distance (M,) of whitened spots (M, D) to the nearest kept one."""
-        import faiss
-
-        squared, _ = faiss.knn(spots, self.prototypes_, 1)
-        found: NDArray[np.float32] = np.maximum(squared[:, 0], 0)
+        self.network_.eval()
+        with runtime.autocast():
+            logits = self.network_(runtime.floats(np.ascontiguousarray(pixels)[None]))
+        found: NDArray[np.float32] = logits[0].float().cpu().numpy()
         return found
 
 
-def coreset(X: NDArray[np.float32], n: int, seed: int) -> NDArray[np.int64]:
-    """Rows int64 (<= n,) of X (M, D): the first at random, each next the farthest from all before.
-
-    Gonzalez's greedy k-centre (1985), at most twice the best radius.
-    """
-    squares = np.einsum("md,md->m", X, X)
-    chosen = [int(np.random.default_rng(seed).integers(len(X)))]
-    nearest = np.full(len(X), np.inf, np.float32)
-    while len(chosen) < min(n, len(X)):
-        last = chosen[-1]
-        nearest = np.minimum(nearest, squares - 2 * (X @ X[last]) + squares[last])
-        farthest = int(nearest.argmax())
-        if nearest[farthest] <= 0:
-            break
-        chosen.append(farthest)
-    return np.array(chosen, np.int64)
+def changed_pixels(masks: Tensor) -> Tensor:
+    """Bool (N, H, W) -> float (N, H / 4, W / 4), rounded up: how many pixels of each cell are."""
+    height, width = masks.shape[1:]
+    whole = F.pad(masks.float(), (0, -width % STEP, 0, -height % STEP))
+    return F.avg_pool2d(whole[:, None], STEP)[:, 0] * STEP**2

@@ -18,7 +18,8 @@ from clad.data.boards import board, defective
 
 tifffile = pytest.importorskip("tifffile")
 SETTINGS = [
-    *("--set", "tiles.samples=150", "--set", "tiles.prototypes=150"),
+    *("--set", "tiles.samples=150", "--set", "local.crops=100", "--set", "local.width=8"),
+    *("--set", "local.epochs=8"),
     *("--set", "autoencoder.epochs=1", "--set", "autoencoder.batch_size=64"),
     *("--set", "dec.clusters=3", "--set", "dec.epochs=1", "--set", "dec.restarts=1"),
     *("--set", "classifier.epochs=1", "--set", "classifier.width=16"),
@@ -36,15 +37,6 @@ def clad(tmp_path, monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     yield invoke
     signal.signal(signal.SIGTERM, before)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_spots():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiled, "WINDOWS", 24)
-        patch.setattr(tiled, "WINDOW", 64)
-        patch.setattr(tiled, "SPOTS", 4000)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +101,7 @@ def test_fit_score_info(clad, model, new):
 
 
 def test_heatmaps_and_boxes(clad, model, new):
-    done = clad("threshold", model, "--value", "0.001", "--quiet")
+    done = clad("threshold", model, "--value", "-50", "--quiet")
     assert done.exit_code == 0
     scored = clad("score", model, new, "-o", "s.csv", "--heatmaps", "maps/of")
     clad("threshold", model, "--method", "conformal")
@@ -122,7 +114,7 @@ def test_heatmaps_and_boxes(clad, model, new):
     with Image.open(Path("maps/of") / names[1]) as picture:
         assert picture.size == (400, 400)
     document = json.loads(Path("maps/of/boxes.json").read_text())
-    assert document["threshold"] == 0.001
+    assert document["threshold"] == -50
     rows = rows_of("maps/of/boxes.csv")
     assert {row["path"] for row in rows} == {"a.tif", "b.tif", "defect.tif"}
     for row in rows:
@@ -234,6 +226,21 @@ def test_the_others_are_scored_and_the_bad_ones_listed(clad, model, new, spoilt)
         assert reason in listed[name]
 
 
+def test_an_image_over_the_limit_that_is_cut_off(clad, model, tmp_path, monkeypatch):
+    pytest.importorskip("pyvips")
+    monkeypatch.setattr("clad.data.decode.MAX_PIXELS", 5000)
+    (tmp_path / "large").mkdir()
+    Image.fromarray(board(128, 5)).save(tmp_path / "large" / "whole.png")
+    content = (tmp_path / "large" / "whole.png").read_bytes()
+    (tmp_path / "large" / "cut.png").write_bytes(content[: len(content) // 2])
+    done = clad("score", model, "large", "-o", "s.csv", "--on-bad", "skip")
+    assert done.exit_code == 0, done.output
+    assert [row["path"] for row in rows_of("s.csv")] == ["whole.png"]
+    (listed,) = rows_of("s.skipped.csv")
+    assert listed["path"] == "cut.png"
+    assert "truncated or damaged" in listed["reason"]
+
+
 def test_fit_skips_bad_images_where_asked(clad, good, tmp_path):
     names = [str(path) for path in sorted(good.iterdir())]
     Image.fromarray(board(64, 1)[:20]).save(tmp_path / "low.png")
@@ -282,3 +289,4 @@ def test_a_report_of_large_images(clad, model, new):
     page = Path("page.html").read_text(encoding="utf-8")
     for name in ("a.tif", "b.tif", "defect.tif"):
         assert name in page
+    assert "150 tiles fitted on, 12 images held out" in page

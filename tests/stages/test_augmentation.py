@@ -2,12 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clad.stages.augmentation import Augmentation
+from clad.data.images import ImageSet
+from clad.runtime import Runtime
+from clad.stages.augmentation import Augmentation, mirror_share
 
 
 def seeded(seed=0):
@@ -116,3 +119,32 @@ def test_on_a_gpu_it_is_the_same():
     augment = Augmentation(crop=0.2, flip=True, brightness=0.3, contrast=0.3, saturation=0.3)
     x = torch.rand(5, 3, 8, 8, generator=seeded())
     torch.testing.assert_close(augment(x.cuda(), seeded()).cpu(), augment(x, seeded()))
+
+
+def some(n=400, side=8, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, 1, side, side), dtype=np.uint8)
+
+
+def test_mirror_images_that_are_the_images():
+    symmetric = some()
+    symmetric[..., 4:] = symmetric[..., 3::-1]
+    assert mirror_share(ImageSet.of(symmetric), Runtime()) == 0.5
+
+
+def test_mirror_images_of_noise_are_noise():
+    assert abs(mirror_share(ImageSet.of(some(2000)), Runtime()) - 0.5) < 0.05
+
+
+def test_mirror_images_that_never_occur():
+    lit = some()
+    lit[..., 4:] //= 4
+    assert mirror_share(ImageSet.of(lit), Runtime()) == 1.0
+
+
+def test_an_image_is_not_compared_with_its_own_group():
+    """Ten shots each of scenes that are noise: nearest of all, but of the same scene."""
+    scenes = np.repeat(some(60), 10, axis=0)
+    groups = np.repeat(np.arange(60), 10)
+    assert abs(mirror_share(ImageSet.of(scenes, groups=groups), Runtime()) - 0.5) < 0.2
+    assert mirror_share(ImageSet.of(scenes), Runtime()) > 0.95
+    assert mirror_share(ImageSet.of(scenes, groups=groups * 0), Runtime()) == 1.0

@@ -403,7 +403,7 @@ function galleries() {
   for (const k of all) {
     const swatch = element("span", { className: "swatch" });
     swatch.style.background = hue(k);
-    const title = `cluster ${k}: ${fitted[k]} fitted on, ${seen.get(k) ?? 0} of these images`;
+    const title = `cluster ${k}: ${fitted[k]} ${data.fitted_on} fitted on, ${seen.get(k) ?? 0} of these images`;
     const part = element("div", {}, element("h3", {}, swatch, title));
     if (fit) {
       const own = fit.clusters.map((cluster, m) => [cluster, m]).filter(([cluster]) => cluster === k);

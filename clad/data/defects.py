@@ -1,0 +1,114 @@
+"""Small defects painted on normal crops, and which pixels they changed."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+CHANGED = 8  # levels of 255 by which a pixel must differ to count
+SMALL, LARGE = (3, 10), (6, 64)  # pixels a side of a defect, drawn evenly in their logarithm
+MOST = {SMALL: 12, LARGE: 3}  # on a crop: about as many cells of either
+MARGIN = 8  # pixels around a shape for its blurred edge
+
+Floats = NDArray[np.float32]
+
+
+def paint(
+    crops: NDArray[np.uint8], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Crops uint8 (B, C, H, W), every other one with a few defects, small or large: copies, and the
+    pixels bool (B, H, W) that differ from before by 8 levels of 255 in a channel.
+
+    A defect is a rectangle, a blob or a scratch with a sharp or soft edge, filled with a part of
+    another crop, an even level, noise, or what was there, made lighter, darker or shifted (after
+    Zavrtanik et al. 2021, arXiv 2108.07610; Schlüter et al. 2022, arXiv 2109.15222).
+    """
+    made = crops.copy()
+    for i in range(0, len(crops), 2):
+        sides = SMALL if rng.random() < 0.5 else LARGE  # small ones count as much as large ones
+        for _ in range(rng.integers(1, MOST[sides] + 1)):
+            other = crops[(i + rng.integers(1, max(len(crops), 2))) % len(crops)]
+            _spoil(made[i], other, sides, rng)
+    difference = np.maximum(made, crops) - np.minimum(made, crops)  # of unsigned numbers
+    return made, (difference > CHANGED).any(axis=1)
+
+
+def _spoil(
+    crop: NDArray[np.uint8],
+    other: NDArray[np.uint8],
+    sides: tuple[int, int],
+    rng: np.random.Generator,
+) -> None:
+    """One defect, in place."""
+    cover = _cover(crop.shape[1:], sides, rng)
+    height, width = cover.shape
+    top, left = (
+        rng.integers(whole - part + 1)
+        for whole, part in zip(crop.shape[1:], cover.shape, strict=True)
+    )
+    place = np.s_[:, top : top + height, left : left + width]
+    before = crop[place].astype(np.float32)
+    mixed = cover * _filling(before, other, rng) + (1 - cover) * before
+    crop[place] = np.rint(mixed).clip(0, 255).astype(np.uint8)
+
+
+def _filling(before: Floats, other: NDArray[np.uint8], rng: np.random.Generator) -> Floats:
+    """What a defect shows, float32 (C, h, w) or what broadcasts to it."""
+    channels, height, width = before.shape
+    kind = rng.random()
+    if kind < 0.4:  # a part of another crop, perhaps in another light
+        top, left = (
+            rng.integers(a - b + 1) for a, b in zip(other.shape[1:], before.shape[1:], strict=True)
+        )
+        part = other[:, top : top + height, left : left + width].astype(np.float32)
+        return part * np.float32(rng.uniform(0.8, 1.25) if rng.random() < 0.5 else 1)
+    if kind < 0.6:  # an even level that occurs, with a little grain
+        y, x = rng.integers(other.shape[1]), rng.integers(other.shape[2])
+        level = other[:, y : y + 1, x : x + 1].astype(np.float32)
+        grain = rng.standard_normal((height, width), dtype=np.float32)
+        return level + np.float32(rng.uniform(0, 6)) * grain
+    if kind < 0.8:  # a stain
+        return before * np.float32(rng.uniform(0.6, 1.4))
+    if kind < 0.9:  # out of place
+        return np.roll(before, tuple(rng.integers(-12, 13, 2)), (1, 2))
+    spread = np.float32(rng.uniform(2, 40))
+    noise = rng.standard_normal((channels, height, width), dtype=np.float32)
+    return np.float32(rng.uniform(0, 255)) + spread * noise
+
+
+def _cover(room: tuple[int, ...], sides: tuple[int, int], rng: np.random.Generator) -> Floats:
+    """A shape as opacity float32 (h, w) in [0, 1], no larger than ``room``."""
+    low, high = np.log(sides)
+    height, width = np.exp(rng.uniform(low, high, 2)).astype(int)
+    if rng.random() < 0.5:  # about as wide as high
+        width = int(height * rng.uniform(0.6, 1.6))
+    height, width = np.clip((height, width), SMALL[0], room).tolist()
+    picture = Image.new("L", (width, height))
+    pen, kind = ImageDraw.Draw(picture), rng.integers(3)
+    if kind == 0:
+        pen.rectangle((0, 0, width - 1, height - 1), fill=255)
+    elif kind == 1 or min(height, width) < 6:
+        pen.polygon([*_blob(height, width, rng).ravel()], fill=255)
+    else:
+        points = rng.uniform(0, 1, (rng.integers(2, 6), 2)) * (width - 1, height - 1)
+        pen.line([*points.ravel()], fill=255, width=int(rng.integers(2, 5)))
+    if rng.random() < 0.7:
+        blur = rng.uniform(0.3, 1.2) if rng.random() < 0.7 else rng.uniform(1, 4)
+        margin = min(MARGIN, (room[0] - height) // 2, (room[1] - width) // 2)
+        wide = Image.fromarray(np.pad(np.asarray(picture), margin))
+        picture = wide.filter(ImageFilter.GaussianBlur(blur))
+    found: Floats = np.asarray(picture, np.float32) / np.float32(255)
+    return found
+
+
+def _blob(height: int, width: int, rng: np.random.Generator) -> Floats:
+    """Corners (32, 2) of a round with a wavy edge that fills its box, x first."""
+    angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+    radius = np.ones(32)
+    for k in (2, 3, 5):
+        radius += rng.normal(0, 0.15 / k) * np.cos(k * angle + rng.uniform(0, 2 * np.pi))
+    corners = np.column_stack([np.cos(angle), np.sin(angle)]) * radius[:, None]
+    corners -= corners.min(axis=0)
+    found: Floats = corners / corners.max(axis=0) * (width - 1, height - 1)
+    return found
