@@ -14,6 +14,7 @@ from clad.baselines.latents import LatentNeighbours, Reconstruction
 from clad.baselines.oc_cnn import OCCNN
 from clad.baselines.oc_nn import OCNN
 from clad.baselines.one_class_svm import OneClassSVM
+from clad.baselines.outliers import ECOD, IsolationForest
 from clad.baselines.principal_components import PCANeighbours, PCAReconstruction
 from clad.baselines.random_features import RandomFeatures
 from clad.baselines.svdd import SVDD
@@ -29,6 +30,8 @@ BASELINES: dict[str, type[Baseline]] = {
     "deep-svdd": DeepSVDD,
     "oc-nn": OCNN,
     "oc-cnn": OCCNN,
+    "pyod-ecod": ECOD,
+    "pyod-iforest": IsolationForest,
     "ae-fully-connected": FullyConnected,
     "ae-convolutional": Convolutional,
     "ae-batch-norm": ConvolutionalBatchNorm,
