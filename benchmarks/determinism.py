@@ -3,12 +3,14 @@
     python benchmarks/determinism.py
 
 Ten fits on the digits with one setting must give ten identical models and scores; then how far the
-scores move with two threads, with bfloat16 and, where there is one, on a GPU. Each fit is a process
-of its own. Writes results/determinism.csv; exit status 1 where two of the ten differ.
+scores move with two threads, with bfloat16, with the instructions of an older CPU (sums in another
+order, as on any other device) and, where there is one, on a GPU. Each fit is a process of its own.
+Writes results/determinism.csv; exit status 1 where two of the ten differ.
 """
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 
@@ -30,8 +32,10 @@ BASE = {"threads": 1, "precision": "float32", "device": "cpu"}
 OTHERS = {
     "2 threads": {"threads": 2},
     "bfloat16": {"precision": "bfloat16"},
+    "AVX2 instructions": {},
     "GPU": {"device": "cuda"},
 }
+OLDER = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
 def fit(runtime):
@@ -57,10 +61,11 @@ def fit(runtime):
     }
 
 
-def in_a_process(runtime):
+def in_a_process(runtime, environment=None):
     """``fit`` in a fresh Python."""
     command = [sys.executable, __file__, "--child", json.dumps(runtime)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    environment = {**os.environ, **(environment or {})}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -79,7 +84,8 @@ def main(child):
         if name == "GPU" and not torch.cuda.is_available():
             click.echo("GPU: none here")
             continue
-        rows.append(_row(name, None, in_a_process(runtime), first, about))
+        other = in_a_process(runtime, OLDER if name.startswith("AVX2") else None)
+        rows.append(_row(name, None, other, first, about))
     write_rows(ROOT / "results" / "determinism.csv", rows)
     for row in rows:
         click.echo(", ".join(f"{key} {value}" for key, value in row.items()))

@@ -51,7 +51,7 @@ OTHER = {
     "tiles.regions": 2,
     "local.crops": 90,
     "local.width": 5,
-    "local.epochs": 2,
+    "local.epochs": 3,
     "local.batch_size": 6,
     "local.learning_rate": 1e-2,
     "calibration.method": "cross",
@@ -104,7 +104,7 @@ OTHER = {
 # What a key needs beside it to be looked at.
 TILES = {
     "tiles": {"size": 6, "samples": 60},
-    "local": {"crops": 24, "width": 4, "epochs": 1, "batch_size": 12},
+    "local": {"crops": 24, "width": 4, "epochs": 2, "batch_size": 12},
 }
 BESIDE = {
     "tiles.overlap": {**TILES, "tiles": {**TILES["tiles"], "top": 9}},

@@ -87,6 +87,8 @@ class _Camera:
         shape = (side, side)
         self.edges = 0.11 * _smooth(shape, 3, rng) + 0.07 * _smooth(shape, 12, rng)
         self.edges += rng.uniform(-0.06, 0.06)  # lines etched thinner or thicker
+        # Under a third, edges wander; over it, copper and holes would appear in the open.
+        self.edges = self.edges.clip(-0.3, 0.3)
         self.grain = 3.0 * _smooth(shape, 2, rng)
         y, x = np.arange(side, dtype=np.float32)[:, None], np.arange(side, dtype=np.float32)
         weave = 2.0 * (np.sin(2 * np.pi * x / 13) * np.sin(2 * np.pi * y / 13))

@@ -57,18 +57,18 @@ def _filling(before: Floats, other: NDArray[np.uint8], rng: np.random.Generator)
     """What a defect shows, float32 (C, h, w) or what broadcasts to it."""
     channels, height, width = before.shape
     kind = rng.random()
-    if kind < 0.4:  # a part of another crop, perhaps in another light
+    if kind < 0.35:  # a part of another crop, perhaps in another light
         top, left = (
             rng.integers(a - b + 1) for a, b in zip(other.shape[1:], before.shape[1:], strict=True)
         )
         part = other[:, top : top + height, left : left + width].astype(np.float32)
         return part * np.float32(rng.uniform(0.8, 1.25) if rng.random() < 0.5 else 1)
-    if kind < 0.6:  # an even level that occurs, with a little grain
+    if kind < 0.65:  # an even level that occurs, with a little grain
         y, x = rng.integers(other.shape[1]), rng.integers(other.shape[2])
         level = other[:, y : y + 1, x : x + 1].astype(np.float32)
         grain = rng.standard_normal((height, width), dtype=np.float32)
         return level + np.float32(rng.uniform(0, 6)) * grain
-    if kind < 0.8:  # a stain
+    if kind < 0.82:  # a stain
         return before * np.float32(rng.uniform(0.6, 1.4))
     if kind < 0.9:  # out of place
         return np.roll(before, tuple(rng.integers(-12, 13, 2)), (1, 2))
@@ -93,8 +93,8 @@ def _cover(room: tuple[int, ...], sides: tuple[int, int], rng: np.random.Generat
     else:
         points = rng.uniform(0, 1, (rng.integers(2, 6), 2)) * (width - 1, height - 1)
         pen.line([*points.ravel()], fill=255, width=int(rng.integers(2, 5)))
-    if rng.random() < 0.7:
-        blur = rng.uniform(0.3, 1.2) if rng.random() < 0.7 else rng.uniform(1, 4)
+    if rng.random() < 0.85:  # what a camera sees is never sharp
+        blur = rng.uniform(0.4, 1.4) if rng.random() < 0.75 else rng.uniform(1, 4)
         margin = min(MARGIN, (room[0] - height) // 2, (room[1] - width) // 2)
         wide = Image.fromarray(np.pad(np.asarray(picture), margin))
         picture = wide.filter(ImageFilter.GaussianBlur(blur))

@@ -93,7 +93,7 @@ class Local:
         self,
         *,
         width: int = 24,
-        epochs: int = 4,
+        epochs: int = 14,
         batch_size: int = 16,
         learning_rate: float = 3e-3,
     ) -> None:
@@ -105,13 +105,20 @@ class Local:
     def fit(
         self, crops: ImageSet, runtime: Runtime, checkpoints: Checkpoints | None = None
     ) -> Local:
-        """Train on normal ``crops``; sets ``network_`` and ``losses_`` (one an epoch)."""
+        """Train a quarter of the epochs on normal ``crops``; ``refine`` does the rest.
+
+        Sets ``network_`` and ``losses_`` (one an epoch).
+        """
         with runtime.seeded("local", "weights"):
             self.network_ = LocalNetwork(crops.shape[0], self.width)
         self.network_.standardize.adapt(crops)
         runtime.place(self.network_)
-        self.losses_ = self._train(crops, None, runtime, checkpoints)
+        self.losses_ = self._train(crops, None, self._first, runtime, checkpoints)
         return self
+
+    @property
+    def _first(self) -> int:
+        return max(self.epochs // 4, 1)
 
     def refine(
         self,
@@ -120,16 +127,20 @@ class Local:
         runtime: Runtime,
         checkpoints: Checkpoints | None = None,
     ) -> Local:
-        """Go on for as many epochs, half of the unpainted crops being ``rare`` ones: normal, and
-        hitherto taken for defects. ``losses_`` goes on."""
+        """Train on, half of the unpainted crops being ``rare`` ones: normal, and taken for defects.
+
+        ``losses_`` goes on.
+        """
         checkpoints = checkpoints and checkpoints.part("rare")
-        self.losses_ += self._train(crops, rare, runtime, checkpoints)
+        rest = self.epochs - self._first
+        self.losses_ += self._train(crops, rare, rest, runtime, checkpoints)
         return self
 
     def _train(
         self,
         crops: ImageSet,
         rare: ImageSet | None,
+        epochs: int,
         runtime: Runtime,
         checkpoints: Checkpoints | None,
     ) -> list[float]:
@@ -157,7 +168,7 @@ class Local:
             torch.optim.AdamW(network.parameters(), lr=self.learning_rate),
             loss,
             len(crops),
-            epochs=self.epochs,
+            epochs=epochs,
             batch_size=self.batch_size,
             runtime=runtime,
             schedule="one-cycle",
