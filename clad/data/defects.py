@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFilter
 CHANGED = 8  # levels of 255 by which a pixel must differ to count
 SMALL, LARGE = (3, 10), (6, 64)  # pixels a side of a defect, drawn evenly in their logarithm
 MOST = {SMALL: 12, LARGE: 3}  # on a crop: about as many cells of either
+CANDIDATES = 16  # windows of another crop, of which the plainest is taken
 MARGIN = 8  # pixels around a shape for its blurred edge
 
 Floats = NDArray[np.float32]
@@ -57,15 +58,17 @@ def _filling(before: Floats, other: NDArray[np.uint8], rng: np.random.Generator)
     """What a defect shows, float32 (C, h, w) or what broadcasts to it."""
     channels, height, width = before.shape
     kind = rng.random()
-    if kind < 0.35:  # a part of another crop, perhaps in another light
-        top, left = (
-            rng.integers(a - b + 1) for a, b in zip(other.shape[1:], before.shape[1:], strict=True)
-        )
-        part = other[:, top : top + height, left : left + width].astype(np.float32)
+    if kind < 0.2:  # a part of another crop, perhaps in another light
+        part = _parts(other, (height, width), 1, rng)[0]
         return part * np.float32(rng.uniform(0.8, 1.25) if rng.random() < 0.5 else 1)
+    if kind < 0.55:  # another material of these images, as plain as it comes
+        parts = _parts(other, (height, width), CANDIDATES, rng)
+        unlike = np.abs(parts.mean(axis=(2, 3)) - before.mean(axis=(1, 2))).max(axis=1) > CHANGED
+        spread = parts.std(axis=(2, 3)).mean(axis=1)
+        found: Floats = parts[np.where(unlike, spread, np.inf).argmin()]
+        return found
     if kind < 0.65:  # an even level that occurs, with a little grain
-        y, x = rng.integers(other.shape[1]), rng.integers(other.shape[2])
-        level = other[:, y : y + 1, x : x + 1].astype(np.float32)
+        level = _parts(other, (1, 1), 1, rng)[0]
         grain = rng.standard_normal((height, width), dtype=np.float32)
         return level + np.float32(rng.uniform(0, 6)) * grain
     if kind < 0.82:  # a stain
@@ -77,13 +80,23 @@ def _filling(before: Floats, other: NDArray[np.uint8], rng: np.random.Generator)
     return np.float32(rng.uniform(0, 255)) + spread * noise
 
 
+def _parts(
+    crop: NDArray[np.uint8], size: tuple[int, int], n: int, rng: np.random.Generator
+) -> Floats:
+    """``n`` windows of a crop, float32 (n, C, h, w), drawn at random."""
+    windows = np.lib.stride_tricks.sliding_window_view(crop, size, axis=(1, 2))
+    rows, columns = (rng.integers(length, size=n) for length in windows.shape[1:3])
+    found: Floats = windows[:, rows, columns].swapaxes(0, 1).astype(np.float32)
+    return found
+
+
 def _cover(room: tuple[int, ...], sides: tuple[int, int], rng: np.random.Generator) -> Floats:
     """A shape as opacity float32 (h, w) in [0, 1], no larger than ``room``."""
     low, high = np.log(sides)
     height, width = np.exp(rng.uniform(low, high, 2)).astype(int)
     if rng.random() < 0.5:  # about as wide as high
         width = int(height * rng.uniform(0.6, 1.6))
-    height, width = np.clip((height, width), SMALL[0], room).tolist()
+    height, width = np.clip((height, width), SMALL[0], np.minimum(room, sides[1])).tolist()
     picture = Image.new("L", (width, height))
     pen, kind = ImageDraw.Draw(picture), rng.integers(3)
     if kind == 0:
