@@ -8,14 +8,13 @@ calibrate on, 50 normal and 50 with one defect of 5x5, 20x20, 100x100 or 500x100
 its animals (needs CLAD_DATA). The same images shrunk to 256x256, without tiles, stand beside.
 ``--larger``: the model of 2048 pixels on a tenth as many images of 5120, calibrated anew with ten.
 
-Rows in results/inspection.csv.
+``--time MODEL --images FILE``: what scoring one image takes, in a process that does nothing else.
+
+Rows in results/inspection.csv and results/inspection_cost.csv.
 """
 
 import json
 import os
-import resource
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +33,10 @@ from clad.metrics import auroc
 from clad.provenance import commit
 from clad.report.overlays import boxes
 
-FILE = ROOT / "results" / "inspection.csv"
+FILE, COST = (ROOT / "results" / f"{name}.csv" for name in ("inspection", "inspection_cost"))
 SIZES = {"5x5": (5, 5), "20x20": (20, 20), "100x100": (100, 100), "500x100": (500, 100)}
 FIRST = {"train": 0, "normal": 30_000, "defective": 40_000}  # seeds; no image is in two parts
 BINS, REACH = 2**16, 30.0  # of log-odds, from so far under the threshold to so far above
-ALONE = ("seconds_alone", "cpu_seconds_alone", "peak_mib_alone")  # one image in its own process
 TILED = {
     "tiles": {"size": 64, "samples": 2500},
     "autoencoder": {"epochs": 3, "batch_size": 128},
@@ -166,36 +164,31 @@ def judge(detector, normal: Pictures, bad: Pictures, maps: bool) -> dict[str, ob
     return row
 
 
-def save_row(**values: object) -> None:
+def save_row(file: Path, **values: object) -> None:
     """Add a row to the results and print it."""
-    rows = read_rows(FILE)
+    rows = read_rows(file)
     row = {k: str(v) for k, v in values.items()}
     row |= {"threads": os.environ.get("OMP_NUM_THREADS", ""), "load": f"{os.getloadavg()[0]:.1f}"}
     row |= {"commit": str(commit())}
     click.echo(json.dumps(row, indent=1))
-    write_rows(FILE, [*rows, row])
-
-
-def timed(model: Path, image: Path) -> dict[str, str]:
-    """Seconds and peak memory of scoring one image in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--time", str(model), "--images", str(image)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return json.loads(done.stdout)
+    write_rows(file, [*rows, row])
 
 
 def time_one(model: str, image: str) -> None:
-    """Print seconds and peak memory of loading a model and scoring one image with it."""
+    """Load a model, score one image with it, and keep a row of seconds and peak memory.
+
+    The peak is /proc's: getrusage's is inherited from whoever started this process.
+    """
     detector = CLAD.load(model, device="cpu")
     start, used = time.perf_counter(), time.process_time()
     detector.score_images([image])
     seconds, cpu = time.perf_counter() - start, time.process_time() - used
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    found = (f"{seconds:.1f}", f"{cpu:.1f}", f"{peak:.0f}")
-    click.echo(json.dumps(dict(zip(ALONE, found, strict=True))))
+    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    (peak,) = (int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:"))
+    with Image.open(image) as picture:
+        width, height = picture.size
+    row = {"width": width, "height": height, "seconds": f"{seconds:.1f}"}
+    save_row(COST, **row, cpu_seconds=f"{cpu:.1f}", peak_mib=f"{peak:.0f}")
 
 
 @click.command()
@@ -223,8 +216,7 @@ def main(variant, side, n_train, n_test, images, larger, whole, model) -> None:
         detector.calibrate([str(f) for f in train.files])
         detector.set_threshold(method="conformal", alpha=0.1)
         found = judge(detector, normal, bad, True)
-        found |= timed(folder, normal.files[0])
-        save_row(variant=variant, side=side, method="tiles", n_fit=0, minutes="", **found)
+        save_row(FILE, variant=variant, side=side, method="tiles", n_fit=0, minutes="", **found)
         return
     train = draw(images, variant, side, "train", n_train)
     normal, bad = (draw(images, variant, side, part, n_test) for part in ("normal", "defective"))
@@ -236,9 +228,9 @@ def main(variant, side, n_train, n_test, images, larger, whole, model) -> None:
         if method == "tiles":
             detector.save(folder)
         found = judge(detector, normal, bad, method == "tiles")
-        found |= timed(folder, normal.files[0]) if method == "tiles" else dict.fromkeys(ALONE, "")
         n_fit = len(detector.fit_images_)
         save_row(
+            FILE,
             variant=variant,
             side=side,
             method=method,
