@@ -163,7 +163,10 @@ class TiledModel:
         if self.local is not None:
             cells = -(-self.side // STEP)
             h, w = values.shape
-            across, down = np.minimum(lefts // STEP, w - cells), np.minimum(tops // STEP, h - cells)
+            # of a tile that begins within a cell the last cell counts, so that no cell is left out
+            down, across = (
+                np.minimum(-(-first // STEP), n - cells) for first, n in ((tops, h), (lefts, w))
+            )
             return (
                 ScoreMap(values, STEP, (height, width)),
                 tile_maxima(values, down, across, cells),

@@ -174,6 +174,11 @@ def restore_threads():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def crops_smaller_than_images(monkeypatch):
+    monkeypatch.setattr(tiled, "CROP", 8)
+
+
 @pytest.fixture(scope="module")
 def images():
     rng = np.random.default_rng(0)
