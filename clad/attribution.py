@@ -16,7 +16,7 @@ from clad.model import Model
 from clad.runtime import Runtime
 from clad.scoremap import ScoreMap
 from clad.stages.classifier import ResNet18
-from clad.stages.fused import EARLY, PARTS, Fused, texture_of
+from clad.stages.fused import EARLY, PARTS, Fused, of_logits, texture_of
 from clad.stages.odin import log_confidence
 from clad.stages.rotations import rotate
 
@@ -45,16 +45,15 @@ def score(model: Model, x: Tensor) -> Tensor:
         return _fused(model.fused, model.classifier, x)
     if model.neighbours is not None:
         near = model.neighbours
-        largest, distance = _turns(model.classifier, x, near.features_, near.rotations)
+        parts = _parts(model.classifier, x, near.features_, near.rotations)
         of_distance, of_logit = near.scales_
-        return distance / of_distance - largest / of_logit
-    temperature = model.config.odin.temperature
+        return parts["features"] / of_distance + parts["logits"] / of_logit
+    temperature = model.odin.temperature
     logits = model.classifier(x)
     return -temperature * (log_confidence(logits, temperature) + math.log(logits.shape[1]))
 
 
 def _fused(fused: Fused, network: ResNet18, x: Tensor) -> Tensor:
-    largest, distance = _turns(network, x, fused.features_, fused.rotations)
     learnt = fused.whitening_, fused.textures_, fused.places_, fused.scales_
     whitening, textures, places, scales = (torch.from_numpy(a).to(x.device) for a in learnt)
     distances = []
@@ -62,28 +61,25 @@ def _fused(fused: Fused, network: ResNet18, x: Tensor) -> Tensor:
         maps = network.maps(rotate(x, turn, fused.rotations))[:EARLY]
         texture = torch.cat([texture_of(each) for each in maps], dim=1)
         distances.append(_to_nearest(texture @ whitening, known))
-    parts = {
-        "logits": -largest,
-        "features": distance,
-        "texture": torch.stack(distances).mean(dim=0),
-    }
+    parts = _parts(network, x, fused.features_, fused.rotations)
+    parts["texture"] = torch.stack(distances).mean(dim=0)
     if fused.method != "fused":
         return parts[fused.method]
     z = (torch.stack([parts[name] for name in PARTS], dim=1).double() - places) / scales
     return -torch.special.log_ndtr(-z).sum(dim=1)
 
 
-def _turns(
+def _parts(
     network: ResNet18, x: Tensor, features: NDArray[np.float32], rotations: int
-) -> tuple[Tensor, Tensor]:
-    """The right turn's largest logit and the distance to the nearest features turned alike, each
-    averaged over the turns, (N,)."""
-    largest, distances = [], []
+) -> dict[str, Tensor]:
+    """What the logits say and the distance to the nearest features turned alike, each averaged
+    over the turns, (N,)."""
+    turns = []
     for turn, known in enumerate(torch.from_numpy(features).to(x.device)):
         response = network.features(rotate(x, turn, rotations))
-        distances.append(_to_nearest(F.normalize(response, dim=1), known))
-        largest.append(network.head(response)[:, turn::rotations].amax(dim=1))
-    return torch.stack(largest).mean(dim=0), torch.stack(distances).mean(dim=0)
+        parts = of_logits(network.head(response), turn, rotations)
+        turns.append({**parts, "features": _to_nearest(F.normalize(response, dim=1), known)})
+    return {name: torch.stack([turn[name] for turn in turns]).mean(dim=0) for name in turns[0]}
 
 
 def _to_nearest(rows: Tensor, known: Tensor) -> Tensor:

@@ -153,16 +153,22 @@ class Classifier(_Section):
 class Odin(_Section):
     """Stage 4."""
 
-    temperature: float = Field(1000.0, gt=0)
-    perturbation: float = Field(1e-4, ge=0, description="in units of the pixel range")
+    temperature: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
+        1000.0, description="auto: the one that makes held-out normal images likeliest"
+    )
+    perturbation: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+        1e-4,
+        description="in units of the pixel range; "
+        "auto: the one that raises the confidence of held-out normal images most",
+    )
 
 
 class Score(_Section):
     """Which anomaly score decides; ODIN's confidence is reported whichever it is."""
 
-    method: Literal["fused", "logits", "features", "texture", "neighbours", "odin"] = Field(
-        "fused", description="fused: of logits, features and texture"
-    )
+    method: Literal[
+        "fused", "logits", "energy", "turns", "features", "texture", "neighbours", "odin"
+    ] = Field("fused", description="fused: of logits, features and texture")
     limit: int = Field(5000, ge=2, description="normal images whose features are kept")
 
 

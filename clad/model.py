@@ -75,14 +75,19 @@ class Model:
             if self.fused is not None:
                 own = self.fused.kept_ if fitted else None
                 score, logits = self.fused.score(self.classifier, images, runtime, own)
-                log_s = log_confidence(torch.from_numpy(logits), self.config.odin.temperature)
+                log_s = log_confidence(torch.from_numpy(logits), self.odin.temperature)
                 return Measured(score, self._cluster(logits.argmax(axis=1)), log_s.exp().numpy())
-            odin = ODIN(**dict(self.config.odin)).score(self.classifier, images, runtime)
+            odin = self.odin.score(self.classifier, images, runtime)
             score = odin.scores
             if self.neighbours is not None:
                 own = self.neighbours.kept_ if fitted else None
                 score = self.neighbours.score(self.classifier, images, runtime, own)
         return Measured(score, self._cluster(odin.classes), odin.confidence)
+
+    @property
+    def odin(self) -> ODIN:
+        """ODIN with the numbers that were given or chosen."""
+        return ODIN(**dict(self.config.odin))
 
     def _cluster(self, classes: NDArray[np.int64]) -> NDArray[np.int64]:
         return classes // self.rotations
@@ -137,6 +142,8 @@ class Model:
             )
         config = configuration.build(document.get("config", {}), f"{source}/manifest.json")
         stage1, stage3 = config.autoencoder, config.classifier
+        if "auto" in dict(config.odin).values():
+            raise ModelError(f"{source}: describes no trained model (odin: auto was not chosen)")
         try:
             channels, height, width = document["shape"]
             clusters, rotations = document["clusters"], document["rotations"]

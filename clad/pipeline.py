@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clad import health
-from clad.config import Config
+from clad.config import Config, Odin
 from clad.data.convert import check_variation
 from clad.data.folder import BadFile
 from clad.data.groups import digests
@@ -28,6 +28,7 @@ from clad.stages.augmentation import Augmentation, mirror_share
 from clad.stages.autoencoder import Autoencoder
 from clad.stages.classifier import Classifier
 from clad.stages.dec import DEC
+from clad.stages.odin import choose
 from clad.stages.rotations import choose_rotations
 from clad.threshold import make
 from clad.tiled import TiledModel
@@ -95,6 +96,7 @@ class CLAD(Detector):
         self.model_, self.learnt_from_, self.clusters_, self.losses_ = self._train(
             fit_images, checkpoints
         )
+        self.config_ = self.model_.config  # ODIN's auto is numbers now
         self.fit_images_, self.calibration_images_ = fit_images, held_out
         with self._timed("calibration"):
             measured = self.model_.measure(held_out, runtime)
@@ -154,6 +156,8 @@ class CLAD(Detector):
         """The four stages on these images: the model, pseudo-labels (N,) and training curves."""
         config, runtime = self.config_, self.runtime_
         rotations = choose_rotations(config.classifier.rotations, images.shape)
+        if config.score.method == "turns" and rotations == 1:
+            raise FitError("score.method turns needs classifier.rotations 2 or 4, not 1")
         augment = self._make_augmentation(images)
         part, seed = config.validation, runtime.seed_for("validation")
         held_out = validation_split(images, part.fraction, part.maximum, seed)
@@ -180,6 +184,18 @@ class CLAD(Detector):
                 checkpoints,
                 augment=augment,
             )
+        labels = np.empty(len(images), np.int64)
+        labels[~held_out] = stage2.labels_
+        if held_out.any():
+            labels[held_out] = stage2.predict(images.take(held_out), runtime)
+        odin = choose(
+            config.odin.temperature,
+            config.odin.perturbation,
+            stage3.network_,
+            images.take(held_out),
+            labels[held_out] * rotations,  # upright
+            runtime,
+        )
         neighbours = fused = None
         if config.score.method == "neighbours":
             with self._timed("neighbours"):
@@ -190,7 +206,7 @@ class CLAD(Detector):
                 fused = make_fused(config, rotations, runtime)
                 fused.fit(stage3.network_, images, held_out, runtime)
         model = Model(
-            config=config,
+            config=config.model_copy(update={"odin": Odin(**vars(odin))}),
             shape=images.shape,
             rotations=rotations,
             autoencoder=stage2.network_,
@@ -201,10 +217,6 @@ class CLAD(Detector):
             seen=digests(images),
         )
         losses = {"autoencoder": stage1.losses_, "dec": stage2.losses_}
-        labels = np.empty(len(images), np.int64)
-        labels[~held_out] = stage2.labels_
-        if held_out.any():
-            labels[held_out] = stage2.predict(images.take(held_out), runtime)
         return model, labels, {**losses, "classifier": stage3.losses_}
 
     def _make_augmentation(self, images: ImageSet) -> Augmentation:

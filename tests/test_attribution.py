@@ -11,7 +11,7 @@ from clad.attribution import attributions, score
 from clad.data.images import ImageSet
 
 
-@pytest.fixture(scope="module", params=["fused", "texture", "neighbours", "odin"])
+@pytest.fixture(scope="module", params=["fused", "texture", "energy", "neighbours", "odin"])
 def fitted(request, detector, normals):
     if request.param == "fused":  # the default
         return detector

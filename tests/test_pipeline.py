@@ -425,6 +425,26 @@ def test_one_kind_of_normal_is_told_by_its_turns(tiny, normals, mixed, monkeypat
         CLAD(tiny).fit(normals[:150])
 
 
+def test_a_models_temperature_and_perturbation_are_numbers(tiny, normals, mixed, tmp_path):
+    tiny["odin"] = {"temperature": "auto", "perturbation": "auto"}
+    tiny["score"] = {"method": "odin"}
+    detector = CLAD(tiny).fit(normals[:150])
+    chosen = detector.model_.config.odin
+    assert 0.1 <= chosen.temperature <= 1000
+    assert 0 <= chosen.perturbation <= 0.01
+    detector.save(tmp_path / "model")
+    again = CLAD.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.decision_function(mixed), detector.decision_function(mixed))
+    assert again.model_.config.odin == chosen
+
+
+def test_turns_are_no_score_without_turns(tiny, normals):
+    tiny["score"] = {"method": "turns"}
+    tiny["classifier"]["rotations"] = 1
+    with pytest.raises(FitError, match=r"score\.method turns needs classifier\.rotations 2 or 4"):
+        CLAD(tiny).fit(normals[:120])
+
+
 # -- refused --------------------------------------------------------------------------------------
 
 

@@ -18,25 +18,26 @@ from clad.stages.layers import FeatureModel
 from clad.stages.neighbours import kept, nearest
 from clad.stages.rotations import rotate
 
-Method = Literal["fused", "logits", "features", "texture"]
+Method = Literal["fused", "logits", "energy", "turns", "features", "texture"]
 PARTS = ("logits", "features", "texture")
 EARLY = 2  # of the four stages, whose maps are the texture: edges, colours and their repetition
 Parts = dict[str, NDArray[np.float64]]
 
 
 class Fused:
-    """How unlike normal images an image is, in three respects, from one pass without gradients.
+    """How unlike normal images an image is, in several respects, from one pass without gradients.
 
     ``logits``: minus the largest logit among the classes of the image's turn, averaged over the
     turns (Hendrycks et al. 2022, arXiv 1911.11132; Golan and El-Yaniv 2018). ``features``: distance
     of the unit-length penultimate features to the nearest of normal images turned alike, averaged
     over the turns (Sun et al. 2022, arXiv 2204.06507). ``texture``: the same distance of the means
     and deviations of the early stages' maps, in units of their covariance (Mahalanobis); the
-    classifier is trained to overlook such things, and some anomalies are just that.
+    classifier is trained to overlook such things, and some anomalies are just that. To compare
+    with: ``energy`` and ``turns``, of the logits too (``of_logits``).
 
-    ``fused`` standardises each on normal images the classifier was not trained on and joins them by
-    Fisher's method: -sum log(1 - Phi(z)). One that is high raises the score, and the others cannot
-    take that back. No anomaly and no weight is involved.
+    ``fused`` standardises the first three on normal images the classifier was not trained on and
+    joins them by Fisher's method: -sum log(1 - Phi(z)). One that is high raises the score, and the
+    others cannot take that back. No anomaly and no weight is involved.
     """
 
     def __init__(
@@ -118,15 +119,15 @@ class Fused:
         runtime: Runtime,
         own: NDArray[np.bool_] | None,
     ) -> tuple[Parts, NDArray[np.float32]]:
-        upright, largest, features, textures = self._respond(network, images, runtime)
-        own = np.zeros(len(largest), bool) if own is None else own
+        upright, of_logits, features, textures = self._respond(network, images, runtime)
+        own = np.zeros(len(upright), bool) if own is None else own
 
         def distances(new: NDArray[np.float32], old: NDArray[np.float32]) -> NDArray[np.float64]:
             turns = zip(new, old, strict=True)
             return np.mean([nearest(*turn, own) for turn in turns], axis=0)
 
         return {
-            "logits": -largest,
+            **of_logits,
             "features": distances(features, self.features_),
             "texture": distances(textures @ self.whitening_, self.textures_),
         }, upright
@@ -134,16 +135,16 @@ class Fused:
     @torch.inference_mode()
     def _respond(
         self, network: FeatureModel, images: ImageSet, runtime: Runtime, batch_size: int = 512
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
-        """Upright logits (N, K * R), the right turn's largest logit (N,), averaged over the turns,
-        unit features (R, N, F), textures (R, N, T)."""
+    ) -> tuple[NDArray[np.float32], Parts, NDArray[np.float32], NDArray[np.float32]]:
+        """Upright logits (N, K * R), the scores of logits, averaged over the turns, unit features
+        (R, N, F), textures (R, N, T)."""
         network.eval()
-        upright, largest, features, textures = [], [], [], []
+        upright, scores, features, textures = [], [], [], []
         n_batches = -(-len(images) // batch_size)
         bar = {"total": n_batches, "unit": "image", "unit_scale": batch_size}
         for batch in runtime.track(images.batches(batch_size), "features", **bar):
             x = runtime.floats(batch)
-            tops, responses, early = [], [], []
+            said, responses, early = [], [], []
             for turn in range(self.rotations):
                 maps = network.maps(rotate(x, turn, self.rotations))
                 response = network.pool(maps[-1])
@@ -151,17 +152,30 @@ class Fused:
                 if turn == 0:
                     upright.append(logits.cpu().numpy())
                 early.append(torch.cat([texture_of(each) for each in maps[:EARLY]], dim=1))
-                tops.append(logits[:, turn :: self.rotations].amax(dim=1))
+                said.append(of_logits(logits.double(), turn, self.rotations))
                 responses.append(F.normalize(response, dim=1))
             features.append(torch.stack(responses).cpu().numpy())
             textures.append(torch.stack(early).cpu().numpy())
-            largest.append(torch.stack(tops).double().mean(dim=0).cpu().numpy())
+            means = {name: torch.stack([s[name] for s in said]).mean(dim=0) for name in said[0]}
+            scores.append({name: mean.cpu().numpy() for name, mean in means.items()})
         return (
             np.concatenate(upright),
-            np.concatenate(largest),
+            {name: np.concatenate([s[name] for s in scores]) for name in scores[0]},
             np.concatenate(features, axis=1),
             np.concatenate(textures, axis=1),
         )
+
+
+def of_logits(logits: Tensor, turn: int, rotations: int) -> dict[str, Tensor]:
+    """Anomaly scores (N,) that the logits (N, K * R) of images turned by ``turn`` give.
+
+    ``logits``: minus the largest of that turn's (Hendrycks et al. 2022). ``energy``: minus the log
+    of the sum of their exponentials (Liu et al. 2020, arXiv 2010.03759). ``turns``: minus the log
+    of the probability given to the turn, whatever the cluster (Golan and El-Yaniv 2018).
+    """
+    own = logits[:, turn::rotations]
+    energy = -own.logsumexp(dim=1)
+    return {"logits": -own.amax(dim=1), "energy": energy, "turns": logits.logsumexp(dim=1) + energy}
 
 
 def texture_of(maps: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,7 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clad.data.images import ImageSet
-from clad.runtime import Runtime
+from clad.errors import FitError
+from clad.runtime import Runtime, log
+
+Auto = Literal["auto"]
+PERTURBATIONS = (0.0, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)  # what ``auto`` chooses from
+TEMPERATURES = (0.1, 1000.0)  # ``auto`` stays between these
 
 
 def log_confidence(logits: Tensor, temperature: float) -> Tensor:
@@ -81,3 +87,54 @@ class ODIN:
             scores=-self.temperature * (log_confidences + np.log(n_classes)),
             classes=torch.cat(classes).cpu().numpy(),
         )
+
+
+def choose(
+    temperature: float | Auto,
+    perturbation: float | Auto,
+    network: nn.Module,
+    images: ImageSet,
+    classes: NDArray[np.int64],
+    runtime: Runtime,
+) -> ODIN:
+    """ODIN with the numbers given; ``auto`` is chosen by normal images alone.
+
+    ``images``: normal ones that the network was not trained on. ``classes``: int64 (N,), what it
+    should say of them. The temperature is the one that makes these likeliest (Guo et al. 2017,
+    arXiv 1706.04599), the perturbation the one that raises the mean confidence at that temperature
+    most (Hsu et al. 2020, arXiv 2002.11297).
+
+    Raises FitError where something is ``auto`` and there is no image to choose by.
+    """
+    if len(images) == 0 and "auto" in (temperature, perturbation):
+        raise FitError(
+            "odin.temperature or odin.perturbation: auto needs images held out from training; "
+            "raise validation.fraction, or give a number"
+        )
+    if temperature == "auto":
+        temperature = likeliest_temperature(network, images, classes, runtime)
+        log.info("odin: temperature %.4g", temperature)
+    if perturbation == "auto":
+        tried = [ODIN(temperature, step) for step in PERTURBATIONS]
+        means = [each.score(network, images, runtime).confidence.mean() for each in tried]
+        perturbation = PERTURBATIONS[int(np.argmax(means))]
+        log.info("odin: perturbation %g", perturbation)
+    return ODIN(temperature, perturbation)
+
+
+@torch.inference_mode()
+def likeliest_temperature(
+    network: nn.Module, images: ImageSet, classes: NDArray[np.int64], runtime: Runtime
+) -> float:
+    """The temperature at which ``classes``, int64 (N,), of the images are likeliest."""
+    from scipy.optimize import minimize_scalar
+
+    network.eval()
+    logits = torch.cat([network(runtime.floats(batch)).double() for batch in images.batches(512)])
+    wanted = torch.from_numpy(classes).to(logits.device)
+
+    def loss(exponent: float) -> float:
+        return float(nn.functional.cross_entropy(logits / 10**exponent, wanted))
+
+    bounds = tuple(np.log10(TEMPERATURES))
+    return float(10 ** minimize_scalar(loss, bounds=bounds, method="bounded").x)

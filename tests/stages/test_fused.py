@@ -10,7 +10,7 @@ from torch import nn
 from clad.data.images import ImageSet
 from clad.errors import FitError
 from clad.runtime import Runtime
-from clad.stages.fused import PARTS, Fused, texture_of
+from clad.stages.fused import PARTS, Fused, of_logits, texture_of
 from clad.stages.layers import FeatureModel
 
 RUNTIME = Runtime()
@@ -53,6 +53,16 @@ def test_means_and_deviations_by_hand():
     """Of (0, 2, 4, 6): mean 3, variance (9 + 1 + 1 + 9) / 4 = 5."""
     maps = torch.tensor([[[[0.0, 2.0], [4.0, 6.0]], [[1.0, 1.0], [1.0, 1.0]]]])
     torch.testing.assert_close(texture_of(maps), torch.tensor([[3.0, 1.0, math.sqrt(5), 0.0]]))
+
+
+def test_scores_of_logits_by_hand():
+    """Two clusters x two turns, cluster by cluster; turned by 1: its logits are log 2 and log 4,
+    the sum of all exponentials is 1 + 2 + 3 + 4 = 10."""
+    logits = torch.tensor([[1.0, 2.0, 3.0, 4.0]]).double().log()
+    scores = {name: value.item() for name, value in of_logits(logits, 1, 2).items()}
+    assert scores == pytest.approx(
+        {"logits": -math.log(4), "energy": -math.log(6), "turns": -math.log(6 / 10)}
+    )
 
 
 def test_fishers_join_by_hand():
@@ -107,7 +117,7 @@ def test_whitened_textures_have_unit_covariance_but_for_shrinkage():
     assert deviation.max() > 0.7
 
 
-@pytest.mark.parametrize("method", PARTS)
+@pytest.mark.parametrize("method", [*PARTS, "energy", "turns"])
 def test_a_part_alone_is_what_it_was_asked_for(method):
     network, fused = fitted(method)
     new = images(5, seed=1)
@@ -130,10 +140,12 @@ def test_turns_and_limit_shape_the_bank_and_batches_change_nothing():
     assert fused.features_.shape[:2] == fused.textures_.shape[:2] == (4, 12)
     assert fused.kept_.sum() == 12
     assert not fused.kept_[30:].any()
-    whole = fused._respond(network, images(), RUNTIME)
-    for one, other in zip(
-        whole, fused._respond(network, images(), RUNTIME, batch_size=7), strict=True
-    ):
+
+    def responses(batch_size):
+        upright, scores, *rest = fused._respond(network, images(), RUNTIME, batch_size)
+        return upright, *scores.values(), *rest
+
+    for one, other in zip(responses(512), responses(7), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 

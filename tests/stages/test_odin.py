@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from clad.data.images import ImageSet
+from clad.errors import FitError
 from clad.runtime import Runtime
 from clad.stages.classifier import ResNet18
-from clad.stages.odin import ODIN, log_confidence
+from clad.stages.odin import ODIN, PERTURBATIONS, choose, log_confidence
 
 
 class Linear(torch.nn.Module):
@@ -147,3 +148,30 @@ def test_scores_fall_as_confidence_rises(array, temperature):
     assert (answer.confidence >= 1 / 6 - 1e-12).all()
     assert (answer.confidence <= 1).all()
     assert (answer.scores <= 1e-9).all()  # 0 where it knows nothing
+
+
+def test_the_temperature_makes_what_was_held_out_likeliest():
+    """Logits (10 log 3, 0) whatever the image, right for three of four: P = 3 / 4 at T = 10."""
+    network = Linear([[10 * math.log(3)], [0.0]])
+    images = ImageSet.of(np.full((4, 1, 1, 1), 255, np.uint8))
+    found = choose("auto", 0.0, network, images, np.array([0, 0, 0, 1]), Runtime())
+    assert found.temperature == pytest.approx(10, rel=1e-4)
+    assert found.perturbation == 0
+
+
+def test_the_perturbation_is_the_one_that_raises_confidence_most():
+    shown = picture(100, 50)
+    steep = choose(1.0, "auto", Linear([[1.0, 0.0], [0.0, 1.0]]), shown, np.array([0]), Runtime())
+    assert steep.perturbation == max(PERTURBATIONS), "of a linear network the longest step does"
+    flat = choose(1.0, "auto", Linear([[1.0, 1.0], [1.0, 1.0]]), shown, np.array([0]), Runtime())
+    assert flat.perturbation == 0, "where none helps, none is taken"
+    assert (steep.temperature, flat.temperature) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("numbers", [("auto", 0.1), (2.0, "auto")])
+def test_nothing_to_choose_by(numbers):
+    none, network = picture(1, 2).take(np.zeros(1, bool)), Linear([[1.0, 0.0], [0.0, 1.0]])
+    with pytest.raises(FitError, match=r"auto needs images held out .* validation\.fraction"):
+        choose(*numbers, network, none, np.empty(0, np.int64), Runtime())
+    given = choose(2.0, 0.1, network, none, np.empty(0, np.int64), Runtime())
+    assert vars(given) == {"temperature": 2.0, "perturbation": 0.1}
