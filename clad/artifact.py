@@ -23,7 +23,8 @@ from clad.errors import CladError, ModelError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = 2
+FORMAT = 3
+READABLE = (2, 3)
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp"
 OURS = re.compile(r"[a-z-]+-[0-9a-f]{12}\.safetensors")  # a user's own files stay
@@ -225,10 +226,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         content = path.read_bytes()
         manifest = json.loads(content)
         version = manifest["format"]
-        if type(version) is int and version != FORMAT:  # the rest may look otherwise there
+        if type(version) is int and version not in READABLE:  # the rest may look otherwise there
             todo = "upgrade clad" if version > FORMAT else "fit the model again"
             raise ModelError(
-                f"{path}: written in format {version}, this version of clad reads {FORMAT}; {todo}"
+                f"{path}: written in format {version}, this version of clad reads "
+                f"{READABLE[0]} to {FORMAT}; {todo}"
             )
         as_written = content == _json(manifest)  # JSON can say the same in other bytes
         stated, entries = manifest.pop("sha256"), manifest["files"].values()

@@ -16,7 +16,7 @@ from clad.model import Model
 from clad.runtime import Runtime
 from clad.scoremap import ScoreMap
 from clad.stages.classifier import ResNet18
-from clad.stages.fused import EARLY, PARTS, Fused, of_logits, texture_of
+from clad.stages.fused import EARLY, Fused, of_logits, texture_of
 from clad.stages.odin import log_confidence
 from clad.stages.rotations import rotate
 
@@ -54,8 +54,10 @@ def score(model: Model, x: Tensor) -> Tensor:
 
 
 def _fused(fused: Fused, network: ResNet18, x: Tensor) -> Tensor:
-    learnt = fused.whitening_, fused.textures_, fused.places_, fused.scales_
-    whitening, textures, places, scales = (torch.from_numpy(a).to(x.device) for a in learnt)
+    learnt = fused.whitening_, fused.textures_, fused.places_, fused.scales_, fused.weights_
+    whitening, textures, places, scales, weights = (
+        torch.from_numpy(a).to(x.device) for a in learnt
+    )
     distances = []
     for turn, known in enumerate(textures):
         maps = network.maps(rotate(x, turn, fused.rotations))[:EARLY]
@@ -63,10 +65,15 @@ def _fused(fused: Fused, network: ResNet18, x: Tensor) -> Tensor:
         distances.append(_to_nearest(texture @ whitening, known))
     parts = _parts(network, x, fused.features_, fused.rotations)
     parts["texture"] = torch.stack(distances).mean(dim=0)
+    if "patches" in fused.parts:
+        known, of_patches = (
+            torch.from_numpy(a).to(x.device) for a in (fused.patches_, fused.patch_whitening_)
+        )
+        parts["patches"] = _to_nearest(fused.dictionary_(x) @ of_patches, known)
     if fused.method != "fused":
         return parts[fused.method]
-    z = (torch.stack([parts[name] for name in PARTS], dim=1).double() - places) / scales
-    return -torch.special.log_ndtr(-z).sum(dim=1)
+    z = (torch.stack([parts[name] for name in fused.parts], dim=1).double() - places) / scales
+    return -torch.special.log_ndtr(-z) @ weights
 
 
 def _parts(

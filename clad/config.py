@@ -117,7 +117,7 @@ class Dec(_Section):
     )
     alpha: float = Field(1.0, gt=0, description="degrees of freedom of the Student-t kernel")
     agreement: float = Field(
-        0.5,
+        0.85,
         ge=0,
         le=1,
         description="auto: one cluster instead where augmented copies agree less (Rand index)",
@@ -148,6 +148,9 @@ class Classifier(_Section):
     rotations: Literal["auto", 1, 2, 4] = Field(
         "auto", description="tell the turn beside the cluster; auto: 4, or 2 if not square"
     )
+    rounds: int = Field(
+        2, ge=1, description="that share the epochs; before each but the first, clusters anew"
+    )
 
 
 class Odin(_Section):
@@ -167,8 +170,16 @@ class Score(_Section):
     """Which anomaly score decides; ODIN's confidence is reported whichever it is."""
 
     method: Literal[
-        "fused", "logits", "energy", "turns", "features", "texture", "neighbours", "odin"
-    ] = Field("fused", description="fused: of logits, features and texture")
+        "fused",
+        "logits",
+        "energy",
+        "turns",
+        "features",
+        "texture",
+        "patches",
+        "neighbours",
+        "odin",
+    ] = Field("fused", description="fused: of logits, features, texture and patches")
     limit: int = Field(5000, ge=2, description="normal images whose features are kept")
 
 

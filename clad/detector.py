@@ -38,6 +38,10 @@ class Scorer(Protocol):
     """What a detector asks of its model: of whole images, or of tiles of large ones."""
 
     @property
+    def config(self) -> Config:
+        """The configuration, with numbers for what was chosen in training."""
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the images, or tiles, that the networks take."""
 

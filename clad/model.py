@@ -24,6 +24,7 @@ from clad.stages.fused import PARTS, Fused
 from clad.stages.layers import LatentModel, encode
 from clad.stages.neighbours import Neighbours
 from clad.stages.odin import ODIN, log_confidence
+from clad.stages.patches import PatchFeatures
 
 KIND = "clad"  # what a model's document says it is
 
@@ -118,8 +119,14 @@ class Model:
         if self.fused is not None:
             arrays["fused"] = {
                 name: getattr(self.fused, f"{name}_")
-                for name in ("features", "textures", "whitening", "places", "scales")
+                for name in ("features", "textures", "whitening", "places", "scales", "weights")
             }
+            if "patches" in self.fused.parts:
+                arrays["patches"] = {
+                    "known": self.fused.patches_,
+                    "whitening": self.fused.patch_whitening_,
+                    **_weights(self.fused.dictionary_),
+                }
         document = {
             "kind": KIND,
             "config": self.config.model_dump(mode="json"),
@@ -183,19 +190,8 @@ class Model:
             )
             neighbours.scales_ = bundle.array("neighbours", "scales", "float64", (2,), source)
         elif method != "odin":
-            fused = make_fused(config, rotations, runtime)
-            penultimate = classifier.head.in_features
-            texture = penultimate * 3 // 4  # of 8 * width: two for each of width + 2 * width maps
-            features = arrays.get("fused", {}).get("features", np.empty((0, 0)))
-            kept = features.shape[1] if features.ndim > 1 else 0
-            for name, dtype, shape in (
-                ("features", "float32", (rotations, kept, penultimate)),
-                ("textures", "float32", (rotations, kept, texture)),
-                ("whitening", "float32", (texture, texture)),
-                ("places", "float64", (len(PARTS),)),
-                ("scales", "float64", (len(PARTS),)),
-            ):
-                setattr(fused, f"{name}_", bundle.array("fused", name, dtype, shape, source))
+            shape = (channels, height, width)
+            fused = _fused_of(bundle, source, config, shape, rotations, runtime)
         return cls(
             config=config,
             shape=(channels, height, width),
@@ -224,6 +220,45 @@ def make_fused(config: Config, rotations: int, runtime: Runtime) -> Fused:
         limit=config.score.limit,
         seed=runtime.seed_for("neighbours"),
     )
+
+
+def _fused_of(
+    bundle: Bundle,
+    source: str | Path,
+    config: Config,
+    shape: tuple[int, int, int],
+    rotations: int,
+    runtime: Runtime,
+) -> Fused:
+    """The fused score in a bundle; that of format 2 has no patches, and its parts weigh alike."""
+    fused = make_fused(config, rotations, runtime)
+    patches = bundle.arrays.get("patches")
+    if patches is None:
+        fused.parts = PARTS[:-1]
+    n_parts, penultimate = len(fused.parts), 8 * config.classifier.width
+    texture = penultimate * 3 // 4  # two for each of width + 2 * width maps
+    features = bundle.arrays.get("fused", {}).get("features", np.empty((0, 0)))
+    kept = features.shape[1] if features.ndim > 1 else 0
+    for name, dtype, wanted in (
+        ("features", "float32", (rotations, kept, penultimate)),
+        ("textures", "float32", (rotations, kept, texture)),
+        ("whitening", "float32", (texture, texture)),
+        ("places", "float64", (n_parts,)),
+        ("scales", "float64", (n_parts,)),
+    ):
+        setattr(fused, f"{name}_", bundle.array("fused", name, dtype, wanted, source))
+    if patches is None:
+        fused.weights_ = np.ones(n_parts)
+        return fused
+    fused.weights_ = bundle.array("fused", "weights", "float64", (n_parts,), source)
+    words = len(np.atleast_1d(patches.get("words", 0)))
+    fused.patches_ = bundle.array("patches", "known", "float32", (kept, words), source)
+    fused.patch_whitening_ = bundle.array("patches", "whitening", "float32", (words, words), source)
+    fused.dictionary_ = PatchFeatures(words, shape)
+    weights = {name: patches[name] for name in patches if name not in ("known", "whitening")}
+    load_weights(fused.dictionary_, weights, f"{source}: patches")
+    fused.dictionary_.to(runtime.device)
+    return fused
 
 
 def _weights(network: torch.nn.Module, prefix: str = "") -> dict[str, NDArray[Any]]:

@@ -28,6 +28,8 @@ from clad.stages.augmentation import Augmentation, mirror_share
 from clad.stages.autoencoder import Autoencoder
 from clad.stages.classifier import Classifier
 from clad.stages.dec import DEC
+from clad.stages.graph import GraphClustering, centroids
+from clad.stages.kmeans import KMeans, assign
 from clad.stages.odin import choose
 from clad.stages.rotations import choose_rotations
 from clad.threshold import make
@@ -169,25 +171,26 @@ class CLAD(Detector):
             settings = dict(config.dec)
             stage2 = DEC(settings.pop("clusters"), **settings)
             stage2.fit(stage1.network_, train, runtime, checkpoints, augment=augment)
-        if len(stage2.centers_) * rotations == 1:
+        clusters, n_clusters = stage2.labels_, len(stage2.centers_)
+        if n_clusters * rotations == 1:
             raise FitError(
                 "the images form one cluster, and classifier.rotations = 1 leaves nothing to tell "
                 "apart; set classifier.rotations to 4, or dec.clusters to a number"
             )
         with self._timed("classifier"):
             stage3 = Classifier(**{**dict(config.classifier), "rotations": rotations})
-            stage3.fit(
-                train,
-                stage2.labels_,
-                len(stage2.centers_),
-                runtime,
-                checkpoints,
-                augment=augment,
-            )
+            stage3.fit(train, clusters, n_clusters, runtime, checkpoints, augment=augment)
+            for _ in stage3.epochs_of(train)[1:]:
+                anew = self._cluster_anew(stage3.transform(train, runtime))
+                if anew.any():
+                    clusters, n_clusters = anew, int(anew.max()) + 1
+                stage3.refine(train, clusters, n_clusters, runtime, checkpoints, augment=augment)
         labels = np.empty(len(images), np.int64)
-        labels[~held_out] = stage2.labels_
+        labels[~held_out] = clusters
         if held_out.any():
-            labels[held_out] = stage2.predict(images.take(held_out), runtime)
+            labels[held_out] = self._clusters_of(
+                images.take(held_out), train, clusters, stage2, stage3
+            )
         odin = choose(
             config.odin.temperature,
             config.odin.perturbation,
@@ -210,7 +213,7 @@ class CLAD(Detector):
             shape=images.shape,
             rotations=rotations,
             autoencoder=stage2.network_,
-            centers=stage2.centers_,
+            centers=centroids(stage2.latents_, clusters, n_clusters),
             classifier=stage3.network_,
             neighbours=neighbours,
             fused=fused,
@@ -218,6 +221,28 @@ class CLAD(Detector):
         )
         losses = {"autoencoder": stage1.losses_, "dec": stage2.losses_}
         return model, labels, {**losses, "classifier": stage3.losses_}
+
+    def _cluster_anew(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Clusters int64 (N,) of features (N, F), found as stage 2 finds those of latents."""
+        config, runtime = self.config_.dec, self.runtime_
+        if config.clusters == "auto":
+            return GraphClustering(seed=runtime.seed_for("graph")).fit(features).labels_
+        kmeans = KMeans(config.clusters, restarts=config.restarts, seed=runtime.seed_for("kmeans"))
+        return kmeans.fit(features, runtime.device).labels_
+
+    def _clusters_of(
+        self,
+        new: ImageSet,
+        known: ImageSet,
+        clusters: NDArray[np.int64],
+        stage2: DEC,
+        stage3: Classifier,
+    ) -> NDArray[np.int64]:
+        """Pseudo-labels int64 (N,): stage 2's, or of the nearest features where those are anew."""
+        if clusters is stage2.labels_:
+            return stage2.predict(new, self.runtime_)
+        near, features = (stage3.transform(each, self.runtime_) for each in (new, known))
+        return clusters[assign(near, features)[0]]
 
     def _make_augmentation(self, images: ImageSet) -> Augmentation:
         """As configured; ``flip: auto`` where mirror images look as normal as the images do."""

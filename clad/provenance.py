@@ -7,7 +7,7 @@ import logging
 import platform
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -42,6 +42,21 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:  # faiss-gpu in the place of faiss-cpu
             found[package] = "absent"
     return found
+
+
+def hardware(device: str) -> str:
+    """The processor or GPU computed on, and the threads: "AMD EPYC, 2 threads"."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    with suppress(OSError):  # Linux names the model here and nowhere else
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        name = models[0] if models else name
+    threads = torch.get_num_threads()
+    return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def commit() -> str | None:

@@ -52,7 +52,8 @@ STAGES = {
     "graph": {"kmeans"},
     "classifier": {"augmentation", "rotations"},
     "neighbours": {"rotations"},
-    "fused": {"neighbours", "rotations"},
+    "fused": {"neighbours", "patches", "rotations"},
+    "patches": {"kmeans"},
     "layers": {"augmentation"},
 }
 LEVEL = {unit: i for i, line in enumerate(ORDER.strip().splitlines()) for unit in line.split()}

@@ -91,6 +91,7 @@ OTHER = {
     "classifier.weight_decay": 0.5,
     "classifier.schedule": "constant",
     "classifier.rotations": 4,
+    "classifier.rounds": 1,
     "odin.temperature": 2.0,
     "odin.perturbation": 0.05,
     "score.method": "fused",
@@ -112,6 +113,7 @@ BESIDE = {
     **{f"local.{key}": TILES for key in ("crops", *TILES["local"], "learning_rate")},
     "calibration.folds": {"calibration": {"method": "cross", "folds": 2}},
     "score.limit": {"score": {"method": "fused"}},
+    "classifier.rounds": {"classifier": {"epochs": 2}},
     # grey pixels have no saturation
     "augment.saturation": {"images": {"channels": 3}},
     "dec.agreement": {"dec": {"clusters": "auto", "epochs": 0}, "classifier": {"rotations": 2}},

@@ -438,6 +438,30 @@ def test_a_models_temperature_and_perturbation_are_numbers(tiny, normals, mixed,
     assert again.model_.config.odin == chosen
 
 
+def test_a_further_round_has_clusters_of_what_the_first_learnt(tiny, normals, mixed, monkeypatch):
+    class Halves:
+        n_clusters_ = 2
+
+        def __init__(self, seed):
+            pass
+
+        def fit(self, features):
+            self.labels_ = (features[:, 0] > np.median(features[:, 0])).astype(np.int64)
+            return self
+
+    monkeypatch.setattr("clad.pipeline.GraphClustering", Halves)
+    tiny["dec"]["clusters"] = "auto"
+    tiny["classifier"].update(epochs=2, rounds=2)
+    found = CLAD(tiny).fit(normals[:150])
+    assert found.n_clusters_ == 2
+    assert found.model_.classifier.head.out_features == 2 * found.model_.rotations
+    sizes = np.bincount(found.clusters_)
+    assert abs(int(sizes[0]) - int(sizes[1])) < len(found.clusters_) / 4
+    assert set(found.score_images(mixed).cluster.tolist()) <= {0, 1}
+    tiny["dec"]["clusters"] = 4
+    assert CLAD(tiny).fit(normals[:150]).n_clusters_ == 4, "the number asked for stays"
+
+
 def test_turns_are_no_score_without_turns(tiny, normals):
     tiny["score"] = {"method": "turns"}
     tiny["classifier"]["rotations"] = 1
@@ -617,7 +641,7 @@ def test_a_tensor_of_another_shape_is_named_with_both(copied):
 
 def test_a_newer_format_is_refused(copied):
     rewrite(copied, lambda m: m.update(format=artifact.FORMAT + 1))
-    with pytest.raises(ModelError, match=r"format 3, this version of clad reads 2; upgrade"):
+    with pytest.raises(ModelError, match=r"format 4, this version of clad reads 2 to 3; upgrade"):
         CLAD.load(copied)
 
 

@@ -21,7 +21,7 @@ from clad.data.inputs import as_image_set
 from clad.data.labelled import Benchmark
 from clad.data.scenarios import Scenario
 from clad.data.splits import Task, fit_calibration_split, make_task
-from clad.provenance import commit, log, versions
+from clad.provenance import commit, hardware, log, versions
 from clad.runtime import Runtime
 from clad.threshold import Conformal
 
@@ -113,6 +113,7 @@ def _evaluate_baseline(task: Task, cell: Cell, *, progress: bool) -> dict[str, A
             )
         },
         "device": runtime.device,
+        "hardware": hardware(runtime.device),
         "versions": versions(),
         "commit": commit(),
     }

@@ -15,7 +15,7 @@ from clad.data.splits import Task
 from clad.detector import Scores
 from clad.errors import ConfigError
 from clad.pipeline import CLAD
-from clad.provenance import commit, versions
+from clad.provenance import commit, hardware, versions
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +71,7 @@ def evaluate(
         "nmi": metrics.nmi(hidden, detector.clusters_),
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
         "device": detector.runtime_.device,
+        "hardware": hardware(detector.runtime_.device),
         "versions": versions(),
         "commit": commit(),
     }

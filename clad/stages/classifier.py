@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -109,7 +110,9 @@ class Classifier:
     random and its class is label * rotations + turn. What it learns then depends on the images'
     content where the clusters do not (Gidaris et al. 2018, Golan and El-Yaniv 2018).
 
-    ``epochs="auto"`` shows it ``SHOWN`` pixels, in ``FEWEST`` to ``MOST`` epochs.
+    ``epochs="auto"`` shows it ``SHOWN`` pixels, in ``FEWEST`` to ``MOST`` epochs. They are shared
+    out among ``rounds``: ``fit`` is the first, and each ``refine`` after it trains the same trunk
+    on with other labels, such as clusters of its own features.
     """
 
     def __init__(
@@ -123,8 +126,10 @@ class Classifier:
         weight_decay: float = 0.0,
         schedule: str = "constant",
         rotations: int = 1,
+        rounds: int = 1,
     ) -> None:
         self.rotations = rotations
+        self.rounds = rounds
         self.stem: Stem = stem
         self.width = width
         self.epochs = epochs
@@ -143,16 +148,64 @@ class Classifier:
         *,
         augment: Augmentation | None = None,
     ) -> Classifier:
-        """Train on images and their pseudo-labels int64 (N,) in [0, n_classes).
+        """Train on images and their pseudo-labels int64 (N,) in [0, n_classes): the first round.
 
         ``augment`` changes every image each time it is shown. Sets ``network_`` and ``losses_``
         (one an epoch).
         """
+        self.losses_: list[float] = []
+        self._round = 0
+        self.network_ = self._network(images, n_classes, runtime)
+        self.network_.standardize.adapt(images)
+        return self._train(images, labels, runtime, checkpoints, augment)
+
+    def refine(
+        self,
+        images: ImageSet,
+        labels: NDArray[np.int64],
+        n_classes: int,
+        runtime: Runtime,
+        checkpoints: Checkpoints | None = None,
+        *,
+        augment: Augmentation | None = None,
+    ) -> Classifier:
+        """Train on for another round with these labels, a new head on the same trunk.
+
+        ``losses_`` goes on.
+        """
+        self._round += 1
+        runtime = replace(runtime, seed=runtime.seed_for("round", self._round))
+        network = self._network(images, n_classes, runtime)
+        network.standardize.load_state_dict(self.network_.standardize.state_dict())
+        network.trunk.load_state_dict(self.network_.trunk.state_dict())
+        self.network_ = network
+        checkpoints = checkpoints and checkpoints.part(f"round-{self._round}")
+        return self._train(images, labels, runtime, checkpoints, augment)
+
+    def _network(self, images: ImageSet, n_classes: int, runtime: Runtime) -> ResNet18:
         with runtime.seeded("classifier", "weights"):
-            network = ResNet18(
+            return ResNet18(
                 images.shape[0], n_classes * self.rotations, width=self.width, stem=self.stem
             )
-        network.standardize.adapt(images)
+
+    def epochs_of(self, images: ImageSet) -> list[int]:
+        """How many epochs each round has, one at least; fewer rounds where epochs are fewer."""
+        epochs = self.epochs
+        if epochs == "auto":
+            pixels = len(images) * images.shape[1] * images.shape[2]
+            epochs = int(np.clip(round(SHOWN / pixels), FEWEST, MOST))
+        rounds = min(self.rounds, epochs)
+        return [len(range(i, epochs, rounds)) for i in range(rounds)]
+
+    def _train(
+        self,
+        images: ImageSet,
+        labels: NDArray[np.int64],
+        runtime: Runtime,
+        checkpoints: Checkpoints | None,
+        augment: Augmentation | None,
+    ) -> Classifier:
+        network = self.network_
         runtime.place(network)
         targets = torch.from_numpy(labels).to(runtime.device)
 
@@ -169,27 +222,36 @@ class Classifier:
                 logits = network(x)
             return F.cross_entropy(logits.float(), target)
 
-        epochs = self.epochs
-        if epochs == "auto":
-            pixels = len(images) * images.shape[1] * images.shape[2]
-            epochs = int(np.clip(round(SHOWN / pixels), FEWEST, MOST))
         optimizer = torch.optim.AdamW(
             network.parameters(),
             lr=self.learning_rate,
             weight_decay=self.weight_decay,
             fused=True,
         )
-        self.losses_ = train(
+        self.losses_ += train(
             "classifier",
             network,
             optimizer,
             loss,
             len(images),
-            epochs=epochs,
+            epochs=self.epochs_of(images)[self._round],
             batch_size=self.batch_size,
             schedule=self.schedule,
             runtime=runtime,
             checkpoints=checkpoints,
         )
-        self.network_ = network
         return self
+
+    @torch.inference_mode()
+    def transform(
+        self, images: ImageSet, runtime: Runtime, batch_size: int = 512
+    ) -> NDArray[np.float32]:
+        """Unit-length penultimate features float32 (N, F) of all images, upright."""
+        self.network_.eval()
+        found = []
+        n_batches = -(-len(images) // batch_size)
+        bar = {"total": n_batches, "unit": "image", "unit_scale": batch_size}
+        for batch in runtime.track(images.batches(batch_size), "features", **bar):
+            response = self.network_.features(runtime.floats(batch))
+            found.append(F.normalize(response, dim=1).cpu().numpy())
+        return np.concatenate(found)

@@ -1,8 +1,8 @@
-"""Stage 4, the default score: what logits, features and texture say, joined."""
+"""Stage 4, the default score: what logits, features, texture and patches say, joined."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -13,13 +13,14 @@ from torch.nn import functional as F  # noqa: N812
 
 from clad.data.images import ImageSet
 from clad.errors import FitError
-from clad.runtime import Runtime
+from clad.runtime import Runtime, log
 from clad.stages.layers import FeatureModel
 from clad.stages.neighbours import kept, nearest
+from clad.stages.patches import PatchFeatures
 from clad.stages.rotations import rotate
 
-Method = Literal["fused", "logits", "energy", "turns", "features", "texture"]
-PARTS = ("logits", "features", "texture")
+Method = Literal["fused", "logits", "energy", "turns", "features", "texture", "patches"]
+PARTS = ("logits", "features", "texture", "patches")
 EARLY = 2  # of the four stages, whose maps are the texture: edges, colours and their repetition
 Parts = dict[str, NDArray[np.float64]]
 
@@ -32,21 +33,32 @@ class Fused:
     of the unit-length penultimate features to the nearest of normal images turned alike, averaged
     over the turns (Sun et al. 2022, arXiv 2204.06507). ``texture``: the same distance of the means
     and deviations of the early stages' maps, in units of their covariance (Mahalanobis); the
-    classifier is trained to overlook such things, and some anomalies are just that. To compare
-    with: ``energy`` and ``turns``, of the logits too (``of_logits``).
+    classifier is trained to overlook such things, and some anomalies are just that. ``patches``:
+    the same distance of ``PatchFeatures``, which no classifier had a hand in. To compare with:
+    ``energy`` and ``turns``, of the logits too (``of_logits``).
 
-    ``fused`` standardises the first three on normal images the classifier was not trained on and
-    joins them by Fisher's method: -sum log(1 - Phi(z)). One that is high raises the score, and the
-    others cannot take that back. No anomaly and no weight is involved.
+    ``fused`` standardises these four on normal images the classifier was not trained on and joins
+    them by Fisher's method: -sum w log(1 - Phi(z)). One that is high raises the score, and the
+    others cannot take that back. The weights come from the same images: logits and features count
+    as much as the classifier knows of the turns of images it has not seen (the share of their
+    entropy that it removes), texture and patches count for the rest. No anomaly is involved.
+    ``parts`` are those joined: models of format 2 have no patches.
     """
 
     def __init__(
-        self, method: Method = "fused", *, rotations: int = 1, limit: int = 5000, seed: int = 0
+        self,
+        method: Method = "fused",
+        *,
+        rotations: int = 1,
+        limit: int = 5000,
+        seed: int = 0,
+        parts: Sequence[str] = PARTS,
     ) -> None:
         self.method = method
         self.rotations = rotations
         self.limit = limit
         self.seed = seed
+        self.parts = parts
 
     def fit(
         self,
@@ -60,12 +72,12 @@ class Fused:
         ``held_out``: bool (N,), the images that the network was not trained on.
 
         Sets ``features_`` float32 (R, M, F), ``textures_`` float32 (R, M, T), ``whitening_``
-        float32 (T, T), ``places_`` and ``scales_`` float64 (3,), the mean and standard deviation of
-        each part over the images held out, and ``kept_`` bool (N,), the images that were kept.
+        float32 (T, T), ``dictionary_``, ``patches_`` float32 (M, P), ``patch_whitening_`` float32
+        (P, P), ``places_`` and ``scales_`` float64 (4,), the mean and standard deviation of each
+        part over the images held out, their ``weights_`` float64 (4,), and ``kept_`` bool (N,), the
+        images that were kept.
         Raises FitError for fewer than two images held out.
         """
-        from sklearn.covariance import ledoit_wolf
-
         if held_out.sum() < 2:
             raise FitError(
                 f"{held_out.sum()} images held out cannot weigh the scores of score.method "
@@ -73,18 +85,25 @@ class Fused:
             )
         self.kept_ = ~held_out
         self.kept_[~held_out] = kept(int(self.kept_.sum()), self.limit, self.seed)
-        _, _, features, textures = self._respond(network, images.take(self.kept_), runtime)
-        covariance, _ = ledoit_wolf(textures[0].astype(np.float64))
-        # in float64 and with a floor: a map that never varies must not decide everything
-        values, vectors = np.linalg.eigh(covariance)
-        floor = max(values.max() * 1e-6, np.finfo(np.float64).tiny)
-        whitening = vectors / np.sqrt(np.maximum(values, floor))
-        self.whitening_ = whitening.astype(np.float32)
-        self.features_, self.textures_ = features, textures @ self.whitening_
+        known = images.take(self.kept_)
+        _, _, self.features_, textures = self._respond(network, known, runtime)
+        self.whitening_ = _whitening(textures[0])
+        self.textures_ = textures @ self.whitening_
+        self.dictionary_ = PatchFeatures.fit(known, runtime)
+        patches = _describe(self.dictionary_, known, runtime)
+        self.patch_whitening_ = _whitening(patches)
+        self.patches_ = patches @ self.patch_whitening_
         parts = self._parts(network, images.take(held_out), runtime, None)[0]
-        values = np.stack([parts[name] for name in PARTS])
+        values = np.stack([parts[name] for name in self.parts])
         self.places_ = values.mean(axis=1)
         self.scales_ = np.maximum(values.std(axis=1), 1e-12)
+        known_turns = 0.5
+        if self.rotations > 1:
+            unknown = parts["turns"].mean() / np.log(self.rotations)
+            known_turns = float(np.clip(1 - unknown, 0, 1))
+        by_part = {"logits": known_turns, "features": known_turns}
+        self.weights_ = np.array([by_part.get(name, 1 - known_turns) for name in self.parts])
+        log.info("score: logits and features weigh %.2f of 1", known_turns)
         return self
 
     def score(
@@ -107,9 +126,9 @@ class Fused:
 
         if self.method != "fused":
             return parts[self.method]
-        values = np.stack([parts[name] for name in PARTS])
+        values = np.stack([parts[name] for name in self.parts])
         z = (values - self.places_[:, None]) / self.scales_[:, None]
-        joined: NDArray[np.float64] = -log_ndtr(-z).sum(axis=0)
+        joined: NDArray[np.float64] = -self.weights_ @ log_ndtr(-z)
         return joined
 
     def _parts(
@@ -126,11 +145,15 @@ class Fused:
             turns = zip(new, old, strict=True)
             return np.mean([nearest(*turn, own) for turn in turns], axis=0)
 
-        return {
+        parts = {
             **of_logits,
             "features": distances(features, self.features_),
             "texture": distances(textures @ self.whitening_, self.textures_),
-        }, upright
+        }
+        if "patches" in self.parts:
+            patches = _describe(self.dictionary_, images, runtime) @ self.patch_whitening_
+            parts["patches"] = nearest(patches, self.patches_, own)
+        return parts, upright
 
     @torch.inference_mode()
     def _respond(
@@ -164,6 +187,28 @@ class Fused:
             np.concatenate(features, axis=1),
             np.concatenate(textures, axis=1),
         )
+
+
+@torch.inference_mode()
+def _describe(
+    dictionary: PatchFeatures, images: ImageSet, runtime: Runtime, batch_size: int = 512
+) -> NDArray[np.float32]:
+    """Patch features float32 (N, P) of all images."""
+    n_batches = -(-len(images) // batch_size)
+    bar = {"total": n_batches, "unit": "image", "unit_scale": batch_size}
+    batches = runtime.track(images.batches(batch_size), "patches", **bar)
+    return np.concatenate([dictionary(runtime.floats(batch)).cpu().numpy() for batch in batches])
+
+
+def _whitening(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 (F, F) that makes the covariance of rows (N, F), shrunk, the identity."""
+    from sklearn.covariance import ledoit_wolf
+
+    covariance, _ = ledoit_wolf(rows.astype(np.float64))
+    # in float64 and with a floor: a feature that never varies must not decide everything
+    values, vectors = np.linalg.eigh(covariance)
+    floor = max(values.max() * 1e-6, 1e-12)
+    return (vectors / np.sqrt(np.maximum(values, floor))).astype(np.float32)
 
 
 def of_logits(logits: Tensor, turn: int, rotations: int) -> dict[str, Tensor]:

@@ -44,6 +44,7 @@ def test_clad_in_a_cell_is_clad(digits, tiny, detector, task):
     assert row["threshold"] == detector.threshold_
     assert row["method"] == "clad"
     assert row["error"] is None
+    assert row["hardware"].endswith(("threads", "1 thread"))
 
 
 def test_a_failing_cell_is_a_row_with_its_error(digits, tiny, monkeypatch, caplog):

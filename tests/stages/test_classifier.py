@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from clad.data.images import ImageSet
 from clad.runtime import Runtime
 from clad.stages.classifier import Classifier, ResNet18
+
+RUNTIME = Runtime()
 
 
 def maps(network, size, channels=1):
@@ -138,3 +141,38 @@ def test_a_run_cut_off_ends_at_the_same_weights_bit_for_bit(bfloat16, images, ki
     ):
         assert ours.stride() == theirs.stride()
     assert np.isfinite(whole.losses_).all()
+
+
+def test_rounds_share_the_epochs():
+    images = ImageSet.of(np.zeros((1000, 1, 32, 32), np.uint8))
+    assert Classifier(epochs=5, rounds=2).epochs_of(images) == [3, 2]
+    assert Classifier(epochs=1, rounds=3).epochs_of(images) == [1]
+    assert Classifier(epochs="auto", rounds=3).epochs_of(images) == [20, 20, 20]
+
+
+def test_a_further_round_goes_on_from_the_trunk_with_another_head():
+    rng = np.random.default_rng(0)
+    images = ImageSet.of(rng.integers(0, 256, (40, 1, 8, 8), np.uint8))
+    # so slow that nothing moves but batch norm's statistics
+    stage3 = Classifier(width=16, epochs=3, rounds=2, rotations=2, learning_rate=1e-12)
+    stage3.fit(images, rng.integers(2, size=40), 2, RUNTIME)
+    first, losses = stage3.network_, list(stage3.losses_)
+    assert len(losses) == 2
+    stage3.refine(images, rng.integers(5, size=40), 5, RUNTIME)
+    assert stage3.losses_[:2] == losses
+    assert len(stage3.losses_) == 3
+    assert stage3.network_.head.out_features == 5 * 2
+    for one, other in zip(
+        first.trunk.parameters(), stage3.network_.trunk.parameters(), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+    assert torch.equal(first.standardize.mean, stage3.network_.standardize.mean)
+
+
+def test_features_are_of_unit_length():
+    images = ImageSet.of(np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), np.uint8))
+    stage3 = Classifier(width=16, epochs=1).fit(images, np.arange(20) % 2, 2, RUNTIME)
+    features = stage3.transform(images, RUNTIME, batch_size=7)
+    assert features.shape == (20, 128)
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(features, stage3.transform(images, RUNTIME), atol=1e-5)

@@ -65,26 +65,53 @@ def test_scores_of_logits_by_hand():
     )
 
 
-def test_fishers_join_by_hand():
-    """Of z = 0, 0 and 1.6449 (tail 5%): -log 0.5 - log 0.5 - log 0.05 = 4.382."""
+def joining(weights=(1.0, 1.0, 1.0, 1.0)):
     fused = Fused()
-    fused.places_, fused.scales_ = np.array([1.0, 2.0, 3.0]), np.array([1.0, 0.5, 2.0])
-    parts = dict(
-        zip(PARTS, (np.array([1.0]), np.array([2.0]), np.array([3 + 2 * 1.644854])), strict=True)
-    )
-    assert fused.join(parts) == pytest.approx([-math.log(0.5 * 0.5 * 0.05)], rel=1e-5)
+    fused.places_, fused.scales_ = np.array([1.0, 2.0, 3.0, 0.0]), np.array([1.0, 0.5, 2.0, 1.0])
+    fused.weights_ = np.array(weights)
+
+    def join(*z):
+        values = fused.places_ + fused.scales_ * np.array(z)
+        parts = {name: np.array([value]) for name, value in zip(PARTS, values, strict=True)}
+        return fused.join(parts)[0]
+
+    return join
+
+
+def test_fishers_join_by_hand():
+    """Of z = 0, 0, 1.6449 (tail 5%) and 0: -3 log 0.5 - log 0.05."""
+    join = joining()
+    assert join(0, 0, 1.644854, 0) == pytest.approx(-math.log(0.5**3 * 0.05), rel=1e-5)
+    join = joining((0.8, 0.8, 0.2, 0.2))
+    assert join(0, 0, 1.644854, 0) == pytest.approx(-1.8 * math.log(0.5) - 0.2 * math.log(0.05))
 
 
 def test_a_part_that_is_low_does_not_take_back_what_another_says():
-    fused = Fused()
-    fused.places_, fused.scales_ = np.zeros(3), np.ones(3)
+    join = joining()
+    assert join(5.0, -9.0, -9.0, -9.0) > join(2.0, 2.0, 0.0, 0.0)
+    assert np.isfinite(join(60.0, 60.0, 60.0, 60.0))
+    assert join(60.0, 0.0, 0.0, 0.0) > join(50.0, 0.0, 0.0, 0.0)
 
-    def join(*z):
-        return fused.join({name: np.array([value]) for name, value in zip(PARTS, z, strict=True)})
 
-    assert join(5.0, -9.0, -9.0) > join(2.0, 2.0, 0.0)
-    assert np.isfinite(join(60.0, 60.0, 60.0)).all()
-    assert join(60.0, 0.0, 0.0) > join(50.0, 0.0, 0.0)
+def test_the_classifier_counts_as_much_as_it_knows_of_the_turns():
+    """Even logits know nothing of four turns; without turns the halves count alike."""
+    assert fitted(rotations=4)[1].weights_.tolist() == pytest.approx([0, 0, 1, 1])
+    assert fitted()[1].weights_.tolist() == [0.5] * 4
+
+    class Upright(Halves):
+        """Sure of turn 0 whatever the image: right for one turn, wrong for the other."""
+
+        def __init__(self, lead):
+            super().__init__([[lead, lead], [0.0, 0.0]])
+
+        def pool(self, last):
+            return torch.ones(len(last), 2)
+
+    lead = math.log(3) / 2  # logits log 3 and 0: probabilities 3 / 4 and 1 / 4
+    fused = Fused(rotations=2).fit(Upright(lead), images(), masked(40, 10), RUNTIME)
+    unknown = -(math.log(3 / 4) + math.log(1 / 4)) / 2 / math.log(2)
+    known = max(1 - unknown, 0)
+    assert fused.weights_.tolist() == pytest.approx([known, known, 1 - known, 1 - known])
 
 
 def test_parts_are_standardised_on_images_held_out_and_the_bank_is_of_the_others():
