@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from clad.errors import ConfigError
 
 Schedule = Literal["constant", "one-cycle"]
 Side = Annotated[int, Field(ge=1)]
+
+
+def _seconds(value: Any) -> Any:
+    """``90s``, ``5m`` and ``1.5h`` in seconds."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"(\d+(?:\.\d*)?) ?([smh])", value.strip())
+    if found is None:
+        raise ValueError("write it as 90s, 5m or 1.5h")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 class _Section(BaseModel):
@@ -210,6 +221,9 @@ class Config(_Section):
     """Everything that decides what a detector learns."""
 
     seed: int = Field(0, ge=0)
+    budget: Annotated[float, BeforeValidator(_seconds), Field(gt=0)] | None = Field(
+        None, description="time for a fit, in seconds or as 90s, 5m, 1.5h; chooses the epochs"
+    )
     runtime: Runtime = Runtime()
     images: Images = Images()
     tiles: Tiles = Tiles()
@@ -341,7 +355,8 @@ def _explain(error: Any, source: str) -> str:
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
         return f"{source}: {key}: unknown key; {hint}"
-    message = error["msg"][0].lower() + error["msg"][1:]
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
     field = section.model_fields.get(location[-1])
     bounds = [
         f"{sign} {getattr(bound, name)}"

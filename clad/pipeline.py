@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clad import health
-from clad.config import Config, Odin
+from clad.budget import within
+from clad.config import Config, Odin, build, merge
 from clad.data.convert import check_variation
 from clad.data.folder import BadFile
 from clad.data.groups import digests
@@ -23,7 +24,7 @@ from clad.data.tiles import SIDES, sample_tiles, tile_side
 from clad.detector import Detector, Images, Scorer, Scores, decided
 from clad.errors import ConfigError, FitError, NotFittedError
 from clad.model import Model, make_fused, make_neighbours
-from clad.runtime import log, memory_advice
+from clad.runtime import log, memory_advice, quiet
 from clad.stages.augmentation import Augmentation, mirror_share
 from clad.stages.autoencoder import Autoencoder
 from clad.stages.classifier import Classifier
@@ -86,6 +87,8 @@ class CLAD(Detector):
                     images, part.fraction, part.minimum, seed
                 )
             self._check_sizes(config, len(fit_images), len(held_out))
+            if config.budget is not None:
+                config = self.config_ = self._within_budget(fit_images, checkpoints)
         self.fit_positions_ = np.flatnonzero(np.isin(images.index, fit_images.index))
 
         apart = []
@@ -258,6 +261,29 @@ class CLAD(Detector):
                 100 * self.mirror_share_,
             )
         return Augmentation(**changes)
+
+    def _within_budget(self, images: Images, checkpoints: Checkpoints | None) -> Config:
+        """The configuration with what the budget chooses; a run that goes on keeps its choice."""
+        if not isinstance(images, ImageSet):
+            raise ConfigError(
+                "budget is for images that stay whole; with tiles.size, set local.epochs"
+            )
+        if self.config_.calibration.method == "cross":
+            raise ConfigError("budget: calibration.method cross trains folds besides; take split")
+
+        def trial(config: Config, some: ImageSet) -> tuple[dict[str, float], int]:
+            with quiet():
+                tried = CLAD(config).fit(some)
+            return tried.seconds_, len(tried.fit_images_)
+
+        kept = checkpoints and checkpoints.load("budget")
+        if kept:
+            chosen: Any = kept[1]
+        else:
+            chosen = within(self.config_, images, trial, self.runtime_)
+            if checkpoints:
+                checkpoints.save("budget", {}, chosen)
+        return build(merge(self.config_.model_dump(), chosen))
 
     def _measure_apart(
         self, images: Images, fold: NDArray[np.bool_], checkpoints: Checkpoints | None

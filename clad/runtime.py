@@ -134,6 +134,16 @@ def track(items: Iterable[T] | None, label: str, **options: Any) -> Any:
 
 
 @contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing is logged inside: for what is only a trial."""
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
+@contextmanager
 def memory_advice(message: str) -> Iterator[None]:
     """Raise FitError with ``message`` where memory runs out inside, on the CPU or a GPU."""
     import torch

@@ -18,7 +18,7 @@ ORDER = """
 errors
 config runtime metrics scoremap
 threshold training artifact data health thumbnails
-stages calibration checkpoints
+stages calibration checkpoints budget
 configurable model
 tiled attribution baselines
 detector
@@ -39,6 +39,7 @@ ONLY = {
     "artifact": {"errors"},
     "health": {"errors"},
     "checkpoints": {"errors", "artifact"},
+    "budget": {"errors", "config", "runtime", "data.images"},
     "signing": {"errors", "artifact"},
     "thumbnails": set(),
     "data": {"errors", "runtime"},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clad import model, pipeline, threshold, tiled
+from clad import budget, model, pipeline, threshold, tiled
 from clad.config import Config, build, merge
 from clad.runtime import Runtime
 from clad.stages.augmentation import Augmentation
@@ -38,6 +38,7 @@ BASE = {
 # A value other than the base's for each key; a new key without one fails the first test.
 OTHER = {
     "seed": 2,
+    "budget": 3600.0,
     "runtime.device": "auto",
     "runtime.precision": "bfloat16",
     "runtime.threads": 1,
@@ -126,6 +127,7 @@ SAME_OUTCOME = {"runtime.device", "runtime.threads", "dec.restarts"}
 
 USERS = {
     "seed": (Runtime, "choose"),
+    "budget": (pipeline, "within"),
     "runtime": (Runtime, "choose"),
     "images": (pipeline, "as_image_set"),
     "tiles": (pipeline, "sample_tiles"),
@@ -151,7 +153,7 @@ USERS_OF_KEYS = {
 # It shows in who is called at all, or beside calls for something else.
 CHOICES = {
     *("score.method", "calibration.method", "tiles.score", "tiles.top", "tiles.regions"),
-    "local.crops",
+    *("local.crops", "budget"),
 }
 CALLED = {"dec.clusters": "n_clusters", "tiles.samples": "n"}
 
@@ -177,8 +179,9 @@ def restore_threads():
 
 
 @pytest.fixture(autouse=True)
-def crops_smaller_than_images(monkeypatch):
+def small_ones(monkeypatch):
     monkeypatch.setattr(tiled, "CROP", 8)
+    monkeypatch.setattr(budget, "MOST", 3)
 
 
 @pytest.fixture(scope="module")

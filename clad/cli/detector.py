@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from clad.cli.options import (
+    budget_option,
     config_options,
     device_option,
     first_frame_option,
@@ -36,6 +37,7 @@ from clad.cli.options import (
 @config_options
 @on_bad_option
 @first_frame_option
+@budget_option
 @click.option("--fresh", is_flag=True, help="Start over where an earlier fit has got to.")
 @output_options
 def fit(
@@ -48,6 +50,7 @@ def fit(
     assignments: tuple[str, ...],
     on_bad: str,
     first_frame: bool,
+    budget: str | None,
     fresh: bool,
     quiet: bool,
     as_json: bool,
@@ -58,7 +61,7 @@ def fit(
     from clad.pipeline import CLAD, read_for_fit
     from clad.provenance import commit, fingerprint, log_file, versions
 
-    given = {"tiles.size": tile, "tiles.overlap": overlap}
+    given = {"tiles.size": tile, "tiles.overlap": overlap, "budget": budget}
     assignments += tuple(f"{key}={value}" for key, value in given.items() if value is not None)
     with reporting(quiet):
         values = config.read_values(config_file) if config_file else {}

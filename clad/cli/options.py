@@ -63,6 +63,11 @@ on_bad_option = click.option(
 first_frame_option = click.option(
     "--first-frame", is_flag=True, help="Take the first frame of an animation or multi-page file."
 )
+budget_option = click.option(
+    "--budget",
+    metavar="TIME",
+    help="Time for training, such as 90s, 5m or 1h: chooses epochs and width (budget).",
+)
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ..."
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clad.cli.options import (
+    budget_option,
     config_options,
     data_root_option,
     output_options,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 )
 @config_options
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for what is written.")
+@budget_option
 @click.option("--fresh", is_flag=True, help="Start over where an earlier run has got to.")
 @click.option(
     "--tensorboard",
@@ -59,6 +61,7 @@ def run(
     seed: int | None,
     assignments: tuple[str, ...],
     out: Path | None,
+    budget: str | None,
     fresh: bool,
     tensorboard: Path | None,
     mlflow: bool,
@@ -80,6 +83,8 @@ def run(
             make_folder(tensorboard)
         if mlflow:
             trackers.require("mlflow")
+        if budget is not None:
+            assignments += (f"budget={budget}",)
         benchmark = load(dataset, data_root)
         scenarios = _scenarios(benchmark, scenario_name, normal)
         jobs = []
