@@ -1,0 +1,163 @@
+"""Speed, as ratios within one run: a shared machine's clock tells little by itself.
+
+    python benchmarks/speed.py [scoring] [training] [kmeans] [map] [--threads 2]
+
+`scoring`: images of 28x28 a second, beside the authors' way of handing ODIN one image at a time.
+`training`: arithmetic of the classifier's training as a share of this machine's matrix product in
+the same precision. `kmeans`: ours beside scikit-learn's (10 restarts) on 60,000 x 64 points around
+20 centres, time and inertia. `map`: seconds of the report's openTSNE map of 20,000 points.
+Appends to results/speed.csv.
+"""
+
+import os
+import time
+
+import click
+import numpy as np
+import torch
+from records import ROOT, read_rows, write_rows
+from torch.utils.flop_counter import FlopCounterMode
+
+from clad.data.images import ImageSet
+from clad.provenance import commit, hardware
+from clad.report.plots import embed
+from clad.runtime import Runtime
+from clad.stages.classifier import ResNet18
+from clad.stages.fused import Fused
+from clad.stages.kmeans import KMeans
+from clad.stages.odin import ODIN
+
+FILE = ROOT / "results" / "speed.csv"
+
+
+def seconds(work, repeats=3):
+    """Of the fastest of some repeats, after one to warm up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def build(runtime, channels, width, stem, n_classes):
+    """A network with random weights: what it says does not matter here."""
+    with runtime.seeded("benchmark"):
+        network = ResNet18(channels, n_classes, width=width, stem=stem)
+    return runtime.place(network).eval()
+
+
+def one_by_one(network, images):
+    """ODIN as the released code runs it: a batch of one image, forward, gradient, step, forward."""
+    for batch in images.batches(1):
+        x = torch.from_numpy(batch).float().div(255).requires_grad_(True)
+        logits = network(x) / 1000
+        torch.nn.functional.cross_entropy(logits, logits.argmax(dim=1)).backward()
+        with torch.no_grad():
+            network(x - 1e-4 * x.grad.sign()).div(1000).softmax(dim=1).max()
+
+
+def scoring(runtime, n=4096):
+    """Images a second by each way of scoring."""
+    pixels = np.random.default_rng(0).integers(0, 256, (n, 1, 28, 28)).astype(np.uint8)
+    images, few = ImageSet.of(pixels), ImageSet.of(pixels[:128])
+    paper = build(runtime, 1, 64, "torchvision", 10)
+    default = build(runtime, 1, 32, "small-stride", 12)
+    single = len(few) / seconds(lambda: one_by_one(paper, few))
+    yield "one by one, ODIN, paper's network", single, "images/s", 1.0
+    held_out = np.arange(n) % 8 == 0
+    ways = {
+        "ODIN, paper's network": lambda: ODIN().score(paper, images, runtime),
+        "ODIN, default network": lambda: ODIN().score(default, images, runtime),
+    }
+    for method in ("logits", "fused"):
+        fused = Fused(method, rotations=4).fit(default, images, held_out, runtime)
+        ways[f"{method} over 4 turns, default network"] = lambda fused=fused: fused.score(
+            default, images, runtime
+        )
+    for name, work in ways.items():
+        rate = n / seconds(work)
+        yield name, rate, "images/s", rate / single
+
+
+def training(runtime, batch=128):
+    """The default network at 32x32, a step of forward, backward and AdamW."""
+    network = build(runtime, 3, 32, "small-stride", 4).train()
+    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    x, y = torch.rand(batch, 3, 32, 32, device=runtime.device), torch.arange(batch) % 4
+
+    def step():
+        with runtime.autocast():
+            logits = network(x)
+        loss = torch.nn.functional.cross_entropy(logits.float(), y.to(x.device))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    rate = counter.get_total_flops() / seconds(step, repeats=20) / 1e9
+    kind = torch.bfloat16 if runtime.bfloat16 else torch.float32
+    a, b = (torch.rand(4096, 4096, device=runtime.device).to(kind) for _ in range(2))
+    product = 2 * 4096**3 / seconds(lambda: (a @ b)[0, 0].item(), repeats=5) / 1e9
+    yield f"matrix product, {kind}", product, "GFLOP/s", 1.0
+    yield "training the classifier", rate, "GFLOP/s", rate / product
+
+
+def kmeans(_, n=60_000, d=64, k=20):
+    """Both on the same points; a ratio over 1 is faster, and of inertia better under 1.001."""
+    from sklearn.cluster import KMeans as Theirs
+
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(k, d))
+    points = (centres[rng.integers(k, size=n)] + rng.normal(size=(n, d))).astype(np.float32)
+    start = time.perf_counter()
+    theirs = Theirs(k, n_init=10, random_state=0).fit(points)
+    middle = time.perf_counter()
+    ours = KMeans(k).fit(points)
+    end = time.perf_counter()
+    yield "scikit-learn's k-means", middle - start, "s", 1.0
+    yield "our k-means", end - middle, "s", (middle - start) / (end - middle)
+    yield "inertia, ours / theirs", ours.inertia_ / theirs.inertia_, "", 1.0
+
+
+def tsne_map(_, n=20_000, d=32, k=10):
+    """The map of a report with that many images."""
+    rng = np.random.default_rng(0)
+    points = (
+        rng.normal(size=(k, d))[rng.integers(k, size=n)] * 3 + rng.normal(size=(n, d))
+    ).astype(np.float32)
+    start = time.perf_counter()
+    embed(points, 0, n_jobs=torch.get_num_threads())
+    yield f"openTSNE map of {n}", time.perf_counter() - start, "s", 1.0
+
+
+PARTS = {"scoring": scoring, "training": training, "kmeans": kmeans, "map": tsne_map}
+
+
+@click.command()
+@click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
+@click.option("--threads", default=2, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+def main(parts, threads, device):
+    """Measure and keep."""
+    runtime = Runtime.choose(device=device, threads=threads)
+    rows = read_rows(FILE)
+    for part in parts or PARTS:
+        for what, value, unit, ratio in PARTS[part](runtime):
+            click.echo(f"{what:40s} {value:10.4g} {unit:9s} {ratio:7.3f}")
+            rows.append(
+                {
+                    **{"part": part, "what": what, "value": f"{value:.5g}", "unit": unit},
+                    **{"ratio": f"{ratio:.4f}", "hardware": hardware(device)},
+                    **{"load": f"{os.getloadavg()[0]:.1f}", "torch": torch.__version__},
+                    **{"commit": commit()},
+                }
+            )
+    write_rows(FILE, rows)
+
+
+if __name__ == "__main__":
+    main()
