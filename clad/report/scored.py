@@ -172,9 +172,10 @@ def _tables(subject: Subject) -> list[Table]:
         if rows:
             tables.append((caption, [(key, _said(value)) for key, value in rows.items()]))
     values = subject.config.model_dump(mode="json")
-    tables.append(("configuration", [("seed", values.pop("seed"))]))
-    for section, keys in values.items():
-        tables.append((section, [(key, _said(value)) for key, value in keys.items()]))
+    alone = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    for section, keys in {"configuration": alone, **values}.items():
+        if section not in alone:
+            tables.append((section, [(key, _said(value)) for key, value in keys.items()]))
     return tables
 
 

@@ -64,7 +64,7 @@ RUN = [
 KEYS = [
     ("autoencoder.epoch=3", "--set: autoencoder.epoch: unknown key; did you mean 'epochs'?"),
     ("autencoder.epochs=3", "--set: autencoder: unknown key; did you mean 'autoencoder'?"),
-    ("zzz=3", "--set: zzz: unknown key; known: seed, runtime"),
+    ("zzz=3", "--set: zzz: unknown key; known: seed, budget, runtime"),
     ("nonsense", "--set 'nonsense': write it as section.key=value"),
     ("=3", "--set '=3': write it as section.key=value"),
     ("dec.restarts={", "--set 'dec.restarts={': '{' is not a YAML value"),
