@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from clad.data.images import ImageSet
 from clad.runtime import Runtime
 from clad.stages.augmentation import Augmentation
-from clad.stages.layers import FeatureModel, Standardize
+from clad.stages.layers import FeatureModel, Standardize, rows_of
 from clad.stages.rotations import rotate_each
 from clad.training import Checkpoints, train
 
@@ -242,16 +242,13 @@ class Classifier:
         )
         return self
 
-    @torch.inference_mode()
     def transform(
         self, images: ImageSet, runtime: Runtime, batch_size: int = 512
     ) -> NDArray[np.float32]:
         """Unit-length penultimate features float32 (N, F) of all images, upright."""
-        self.network_.eval()
-        found = []
-        n_batches = -(-len(images) // batch_size)
-        bar = {"total": n_batches, "unit": "image", "unit_scale": batch_size}
-        for batch in runtime.track(images.batches(batch_size), "features", **bar):
-            response = self.network_.features(runtime.floats(batch))
-            found.append(F.normalize(response, dim=1).cpu().numpy())
-        return np.concatenate(found)
+        network = self.network_.eval()
+
+        def features(x: Tensor) -> Tensor:
+            return F.normalize(network.features(x), dim=1)
+
+        return rows_of(features, images, runtime, "features", batch_size)

@@ -14,13 +14,14 @@ from torch.nn import functional as F  # noqa: N812
 from clad.data.images import ImageSet
 from clad.errors import FitError
 from clad.runtime import Runtime, log
-from clad.stages.layers import FeatureModel
+from clad.stages.layers import FeatureModel, rows_of
 from clad.stages.neighbours import kept, nearest
 from clad.stages.patches import PatchFeatures
 from clad.stages.rotations import rotate
 
 Method = Literal["fused", "logits", "energy", "turns", "features", "texture", "patches"]
 PARTS = ("logits", "features", "texture", "patches")
+CLASSIFIERS = ("logits", "features")  # what the classifier's answer tells; the rest is the image's
 EARLY = 2  # of the four stages, whose maps are the texture: edges, colours and their repetition
 Parts = dict[str, NDArray[np.float64]]
 
@@ -90,7 +91,7 @@ class Fused:
         self.whitening_ = _whitening(textures[0])
         self.textures_ = textures @ self.whitening_
         self.dictionary_ = PatchFeatures.fit(known, runtime)
-        patches = _describe(self.dictionary_, known, runtime)
+        patches = rows_of(self.dictionary_, known, runtime, "patches")
         self.patch_whitening_ = _whitening(patches)
         self.patches_ = patches @ self.patch_whitening_
         parts = self._parts(network, images.take(held_out), runtime, None)[0]
@@ -101,8 +102,9 @@ class Fused:
         if self.rotations > 1:
             unknown = parts["turns"].mean() / np.log(self.rotations)
             known_turns = float(np.clip(1 - unknown, 0, 1))
-        by_part = {"logits": known_turns, "features": known_turns}
-        self.weights_ = np.array([by_part.get(name, 1 - known_turns) for name in self.parts])
+        self.weights_ = np.array(
+            [known_turns if name in CLASSIFIERS else 1 - known_turns for name in self.parts]
+        )
         log.info("score: logits and features weigh %.2f of 1", known_turns)
         return self
 
@@ -151,8 +153,8 @@ class Fused:
             "texture": distances(textures @ self.whitening_, self.textures_),
         }
         if "patches" in self.parts:
-            patches = _describe(self.dictionary_, images, runtime) @ self.patch_whitening_
-            parts["patches"] = nearest(patches, self.patches_, own)
+            patches = rows_of(self.dictionary_, images, runtime, "patches")
+            parts["patches"] = nearest(patches @ self.patch_whitening_, self.patches_, own)
         return parts, upright
 
     @torch.inference_mode()
@@ -187,17 +189,6 @@ class Fused:
             np.concatenate(features, axis=1),
             np.concatenate(textures, axis=1),
         )
-
-
-@torch.inference_mode()
-def _describe(
-    dictionary: PatchFeatures, images: ImageSet, runtime: Runtime, batch_size: int = 512
-) -> NDArray[np.float32]:
-    """Patch features float32 (N, P) of all images."""
-    n_batches = -(-len(images) // batch_size)
-    bar = {"total": n_batches, "unit": "image", "unit_scale": batch_size}
-    batches = runtime.track(images.batches(batch_size), "patches", **bar)
-    return np.concatenate([dictionary(runtime.floats(batch)).cpu().numpy() for batch in batches])
 
 
 def _whitening(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -78,6 +79,23 @@ class Standardize(nn.Module):
 
 
 @torch.inference_mode()
+def rows_of(
+    function: Callable[[Tensor], Tensor],
+    images: ImageSet,
+    runtime: Runtime,
+    label: str,
+    batch_size: int = 1024,
+) -> NDArray[np.float32]:
+    """What ``function`` makes of all images, a batch (B, C, H, W) in [0, 1] at a time: (N, F).
+
+    ``label``: of the progress bar.
+    """
+    n_batches = -(-len(images) // batch_size)
+    bar = {"total": n_batches, "unit": "image", "unit_scale": batch_size}
+    batches = runtime.track(images.batches(batch_size), label, **bar)
+    return np.concatenate([function(runtime.floats(batch)).cpu().numpy() for batch in batches])
+
+
 def encode(
     network: LatentModel,
     images: ImageSet,
@@ -89,11 +107,8 @@ def encode(
     """Latents float32 (N, D) of all images, or of augmented copies, by the network's ``encode``."""
     network.eval()
     generator = runtime.generator("encode")
-    latents = []
-    n_batches = -(-len(images) // batch_size)
-    bar = {"total": n_batches, "unit": "image", "unit_scale": batch_size}
-    for batch in runtime.track(images.batches(batch_size), "latents", **bar):
-        x = runtime.floats(batch)
-        x = x if augment is None else augment(x, generator)
-        latents.append(network.encode(x).cpu().numpy())
-    return np.concatenate(latents)
+
+    def latents(x: Tensor) -> Tensor:
+        return network.encode(x if augment is None else augment(x, generator))
+
+    return rows_of(latents, images, runtime, "latents", batch_size)
