@@ -184,7 +184,7 @@ class CLAD(Detector):
             stage3 = Classifier(**{**dict(config.classifier), "rotations": rotations})
             stage3.fit(train, clusters, n_clusters, runtime, checkpoints, augment=augment)
             for _ in stage3.epochs_of(train)[1:]:
-                anew = self._cluster_anew(stage3.transform(train, runtime))
+                anew = self._cluster_anew(stage3.transform(train, runtime), train.groups)
                 if anew.any():
                     clusters, n_clusters = anew, int(anew.max()) + 1
                 stage3.refine(train, clusters, n_clusters, runtime, checkpoints, augment=augment)
@@ -225,11 +225,14 @@ class CLAD(Detector):
         losses = {"autoencoder": stage1.losses_, "dec": stage2.losses_}
         return model, labels, {**losses, "classifier": stage3.losses_}
 
-    def _cluster_anew(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
+    def _cluster_anew(
+        self, features: NDArray[np.float32], groups: NDArray[np.int64] | None
+    ) -> NDArray[np.int64]:
         """Clusters int64 (N,) of features (N, F), found as stage 2 finds those of latents."""
         config, runtime = self.config_.dec, self.runtime_
         if config.clusters == "auto":
-            return GraphClustering(seed=runtime.seed_for("graph")).fit(features).labels_
+            graph = GraphClustering(seed=runtime.seed_for("graph"))
+            return graph.fit(features, groups).labels_
         kmeans = KMeans(config.clusters, restarts=config.restarts, seed=runtime.seed_for("kmeans"))
         return kmeans.fit(features, runtime.device).labels_
 

@@ -445,7 +445,8 @@ def test_a_further_round_has_clusters_of_what_the_first_learnt(tiny, normals, mi
         def __init__(self, seed):
             pass
 
-        def fit(self, features):
+        def fit(self, features, groups):
+            assert groups is None
             self.labels_ = (features[:, 0] > np.median(features[:, 0])).astype(np.int64)
             return self
 

@@ -109,12 +109,13 @@ class DEC:
 
         ``augment`` makes the copies that ``agreement`` is about.
         Sets ``network_`` (the refined copy), ``centers_`` float32 (K, D), ``labels_`` int64 (N,),
-        ``latents_`` float32 (N, D) and ``losses_``. With ``epochs=0`` the start's
-        labels stay: k-means, or the graph's communities.
+        ``latents_`` float32 (N, D) and ``losses_``. With ``epochs=0``, or one
+        cluster, the start's labels stay: k-means, or the graph's communities.
 
         Raises FitError for fewer images than clusters.
         """
         centers, start = self._start(network, images, runtime, augment)
+        epochs = self.epochs if len(centers) > 1 else 0  # one cluster has nothing to sharpen
         model = _ClusteringModel(
             copy.deepcopy(network), torch.from_numpy(centers), torch.from_numpy(start)
         ).to(runtime.device)
@@ -146,7 +147,7 @@ class DEC:
             torch.optim.SGD(model.parameters(), lr=self.learning_rate, momentum=self.momentum),
             loss,
             len(images),
-            epochs=self.epochs,
+            epochs=epochs,
             batch_size=self.batch_size,
             runtime=runtime,
             before_epoch=refresh,
@@ -155,7 +156,7 @@ class DEC:
         self.network_ = model.network.eval()
         self.centers_ = model.centers.detach().cpu().numpy()
         self.latents_ = encode(self.network_, images, runtime)
-        self.labels_ = self.assign(self.latents_) if self.epochs else start
+        self.labels_ = self.assign(self.latents_) if epochs else start
         if len(np.unique(self.labels_)) < len(centers):
             log.warning("dec: a cluster lost its last image; the centres are refined by k-means")
             kmeans = KMeans(len(centers), seed=runtime.seed_for("kmeans"))
@@ -175,7 +176,7 @@ class DEC:
 
         latents = encode(network, images, runtime)
         if self.n_clusters == "auto":
-            graph = GraphClustering(seed=runtime.seed_for("graph")).fit(latents)
+            graph = GraphClustering(seed=runtime.seed_for("graph")).fit(latents, images.groups)
             centers = centroids(latents, graph.labels_, graph.n_clusters_)
             if graph.n_clusters_ > 1 and augment is not None:
                 copies = encode(network, images, runtime, augment=augment)

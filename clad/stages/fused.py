@@ -41,8 +41,9 @@ class Fused:
     ``fused`` standardises these four on normal images the classifier was not trained on and joins
     them by Fisher's method: -sum w log(1 - Phi(z)). One that is high raises the score, and the
     others cannot take that back. The weights come from the same images: logits and features count
-    as much as the classifier knows of the turns of images it has not seen (the share of their
-    entropy that it removes), texture and patches count for the rest. No anomaly is involved.
+    by what the classifier knows of the turns of images it has not seen (the share c of their entropy
+    that it removes), w = c^2 / (c^2 + (1 - c)^2), texture and patches for the rest. No anomaly is
+    involved.
     ``parts`` are those joined: models of format 2 have no patches.
     """
 
@@ -94,7 +95,7 @@ class Fused:
         patches = rows_of(self.dictionary_, known, runtime, "patches")
         self.patch_whitening_ = _whitening(patches)
         self.patches_ = patches @ self.patch_whitening_
-        parts = self._parts(network, images.take(held_out), runtime, None)[0]
+        parts = self._parts(network, images.take(held_out), runtime, None, self.parts)[0]
         values = np.stack([parts[name] for name in self.parts])
         self.places_ = values.mean(axis=1)
         self.scales_ = np.maximum(values.std(axis=1), 1e-12)
@@ -102,10 +103,12 @@ class Fused:
         if self.rotations > 1:
             unknown = parts["turns"].mean() / np.log(self.rotations)
             known_turns = float(np.clip(1 - unknown, 0, 1))
+        # as odds, squared: which of the two witnesses is the better one is soon clear
+        share = known_turns**2 / (known_turns**2 + (1 - known_turns) ** 2)
         self.weights_ = np.array(
-            [known_turns if name in CLASSIFIERS else 1 - known_turns for name in self.parts]
+            [share if name in CLASSIFIERS else 1 - share for name in self.parts]
         )
-        log.info("score: logits and features weigh %.2f of 1", known_turns)
+        log.info("score: logits and features weigh %.2f of 1", share)
         return self
 
     def score(
@@ -119,7 +122,8 @@ class Fused:
 
         ``own``: bool (N,), the images whose own features are among those kept; theirs do not count.
         """
-        parts, logits = self._parts(network, images, runtime, own)
+        wanted = self.parts if self.method == "fused" else (self.method,)
+        parts, logits = self._parts(network, images, runtime, own, wanted)
         return self.join(parts), logits
 
     def join(self, parts: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -139,7 +143,9 @@ class Fused:
         images: ImageSet,
         runtime: Runtime,
         own: NDArray[np.bool_] | None,
+        wanted: Sequence[str],
     ) -> tuple[Parts, NDArray[np.float32]]:
+        """The scores of logits and those ``wanted`` beside, (N,) each; upright logits (N, K * R)."""
         upright, of_logits, features, textures = self._respond(network, images, runtime)
         own = np.zeros(len(upright), bool) if own is None else own
 
@@ -147,12 +153,12 @@ class Fused:
             turns = zip(new, old, strict=True)
             return np.mean([nearest(*turn, own) for turn in turns], axis=0)
 
-        parts = {
-            **of_logits,
-            "features": distances(features, self.features_),
-            "texture": distances(textures @ self.whitening_, self.textures_),
-        }
-        if "patches" in self.parts:
+        parts = dict(of_logits)
+        if "features" in wanted:
+            parts["features"] = distances(features, self.features_)
+        if "texture" in wanted:
+            parts["texture"] = distances(textures @ self.whitening_, self.textures_)
+        if "patches" in wanted:
             patches = rows_of(self.dictionary_, images, runtime, "patches")
             parts["patches"] = nearest(patches @ self.patch_whitening_, self.patches_, own)
         return parts, upright

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from clad.stages.kmeans import assign
 
 RESOLUTIONS = (0.1, 0.2, 0.4, 0.8, 1.6)  # of modularity, coarse to fine
 STABLE = 0.9
+LARGEST = 100  # rows of one group that a search looks past
 SMALL = 0.01  # of the images: a smaller community is joined to the nearest large one
 
 
@@ -29,20 +31,25 @@ class GraphClustering:
         self.reseeds = reseeds
         self.seed = seed
 
-    def fit(self, X: NDArray[np.float32]) -> GraphClustering:
+    def fit(
+        self, X: NDArray[np.float32], groups: NDArray[np.int64] | None = None
+    ) -> GraphClustering:
         """Cluster float32 (N, D); sets ``labels_`` int64 (N,), largest cluster first,
         ``n_clusters_``, ``resolution_`` and ``stability_``.
 
-        Where no resolution gives two clusters or more that are stable there is one: normal is one
-        thing, or what it consists of does not show here.
+        ``groups`` int64 (N,): rows of one group, such as the frames of one track, are no neighbours
+        of each other. Where no resolution gives two clusters or more that are stable there is one:
+        normal is one thing, or what it consists of does not show here.
         """
         from sklearn.metrics import adjusted_rand_score
 
-        graph = neighbour_graph(X, min(self.neighbours, len(X) - 1))
+        graph = neighbour_graph(X, min(self.neighbours, len(X) - 1), groups)
+        smallest = max(self.neighbours, round(SMALL * len(X)))
         candidates = []
-        for resolution in RESOLUTIONS:
+        for resolution in RESOLUTIONS if graph.nnz else ():  # one group alone has no edge
             runs = [leiden(graph, resolution, (self.seed + i) % 2**31) for i in range(self.reseeds)]
-            n_clusters = len(np.unique(runs[0]))
+            labels = _join_small(X, runs[0], smallest)
+            n_clusters = int(labels.max()) + 1
             agreement = [adjusted_rand_score(a, b) for a, b in combinations(runs, 2)]
             stability = float(np.mean(agreement))
             log.debug(
@@ -52,10 +59,9 @@ class GraphClustering:
                 stability,
             )
             if n_clusters >= 2 and stability >= STABLE:
-                candidates.append((resolution, stability, runs[0]))
+                candidates.append((resolution, stability, labels))
         one = (RESOLUTIONS[0], 1.0, np.zeros(len(X), np.int64))
-        self.resolution_, self.stability_, labels = candidates[-1] if candidates else one
-        self.labels_ = _join_small(X, labels, max(self.neighbours, round(SMALL * len(X))))
+        self.resolution_, self.stability_, self.labels_ = candidates[-1] if candidates else one
         self.n_clusters_ = int(self.labels_.max()) + 1
         log.info(
             "graph: %d clusters, stability %.2f under reseeding", self.n_clusters_, self.stability_
@@ -79,7 +85,7 @@ def _join_small(
     """Labels 0..K-1, largest cluster first; members of small ones go to the nearest centre."""
     sizes = np.bincount(labels)
     order = np.argsort(-sizes, kind="stable")
-    large = order[: max(min(2, len(sizes)), int((sizes >= smallest).sum()))]
+    large = order[: max(1, int((sizes >= smallest).sum()))]
     renamed = np.full(len(sizes), -1)
     renamed[large] = np.arange(len(large))
     joined: NDArray[np.int64] = renamed[labels].astype(np.int64)
@@ -96,17 +102,26 @@ def centroids(
     return np.stack([X[labels == k].mean(axis=0) for k in range(n_clusters)])
 
 
-def neighbour_graph(X: NDArray[np.float32], neighbours: int) -> object:
-    """Symmetric 0 / 1 adjacency, scipy CSR (N, N): an edge where either is near the other."""
+def neighbour_graph(
+    X: NDArray[np.float32], neighbours: int, groups: NDArray[np.int64] | None = None
+) -> Any:
+    """Symmetric 0 / 1 adjacency, scipy CSR (N, N): an edge where either is near the other.
+
+    Rows of one of the ``groups`` int64 (N,) do not count as near.
+    """
     import faiss
     from scipy import sparse
 
     X = np.ascontiguousarray(X, dtype=np.float32)
     n = len(X)
-    _, nearest = faiss.knn(X, X, neighbours + 1)
-    rows = np.repeat(np.arange(n), neighbours + 1)
-    weights = np.ones(len(rows), dtype=np.float32)
-    graph = sparse.csr_matrix((weights, (rows, nearest.ravel())), shape=(n, n))
-    graph.setdiag(0)  # duplicates can push a row itself off first place, so by position
-    graph.eliminate_zeros()
+    groups = np.arange(n) if groups is None else groups
+    within = int(np.unique(groups, return_counts=True)[1].max())
+    searched = min(neighbours + min(within, LARGEST), n)
+    _, nearest = faiss.knn(X, X, searched)
+    # duplicates can push a row itself off first place, so by number
+    near = groups[nearest] != groups[:, None]
+    near &= near.cumsum(axis=1) <= neighbours
+    rows = np.repeat(np.arange(n), near.sum(axis=1))
+    ones = np.ones(len(rows), dtype=np.float32)
+    graph = sparse.csr_matrix((ones, (rows, nearest[near])), shape=(n, n))
     return graph.maximum(graph.T)

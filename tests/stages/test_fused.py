@@ -98,27 +98,30 @@ def test_the_classifier_counts_as_much_as_it_knows_of_the_turns():
     assert fitted(rotations=4)[1].weights_.tolist() == pytest.approx([0, 0, 1, 1])
     assert fitted()[1].weights_.tolist() == [0.5] * 4
 
-    class Upright(Halves):
-        """Sure of turn 0 whatever the image: right for one turn, wrong for the other."""
+    offsets = np.arange(40, dtype=np.uint8)[:, None, None, None]
+    brighter_left = ImageSet.of(np.array([[[[153, 51], [153, 51]]]], np.uint8) + offsets)
+    lead = math.log(3) / 0.8  # the upper pixels are 0.4 apart: probabilities 3 / 4 and 1 / 4
+    network = Halves([[lead, -lead], [-lead, lead]])
+    fused = Fused(rotations=2).fit(network, brighter_left, masked(40, 10), RUNTIME)
+    known = 1 + math.log(3 / 4) / math.log(2)  # 0.585 of the one bit that a turn of two is
+    share = known**2 / (known**2 + (1 - known) ** 2)
+    assert 0.66 < share < 0.67
+    assert fused.weights_.tolist() == pytest.approx([share, share, 1 - share, 1 - share])
 
-        def __init__(self, lead):
-            super().__init__([[lead, lead], [0.0, 0.0]])
 
-        def pool(self, last):
-            return torch.ones(len(last), 2)
-
-    lead = math.log(3) / 2  # logits log 3 and 0: probabilities 3 / 4 and 1 / 4
-    fused = Fused(rotations=2).fit(Upright(lead), images(), masked(40, 10), RUNTIME)
-    unknown = -(math.log(3 / 4) + math.log(1 / 4)) / 2 / math.log(2)
-    known = max(1 - unknown, 0)
-    assert fused.weights_.tolist() == pytest.approx([known, known, 1 - known, 1 - known])
+def test_a_part_that_is_the_score_alone_costs_nothing_of_the_others(monkeypatch):
+    network, fused = fitted("logits")
+    score, _ = fused.score(network, images(), RUNTIME)
+    monkeypatch.setattr("clad.stages.fused.nearest", None)
+    monkeypatch.setattr("clad.stages.fused.rows_of", None)
+    np.testing.assert_array_equal(fused.score(network, images(), RUNTIME)[0], score)
 
 
 def test_parts_are_standardised_on_images_held_out_and_the_bank_is_of_the_others():
     network, fused = fitted()
     assert fused.kept_.tolist() == [True] * 30 + [False] * 10
     assert fused.features_.shape == (1, 30, 2)
-    parts, _ = fused._parts(network, images().take(np.arange(30, 40)), RUNTIME, None)
+    parts, _ = fused._parts(network, images().take(np.arange(30, 40)), RUNTIME, None, PARTS)
     for i, name in enumerate(PARTS):
         assert fused.places_[i] == pytest.approx(parts[name].mean())
         assert fused.scales_[i] == pytest.approx(parts[name].std())
@@ -127,7 +130,7 @@ def test_parts_are_standardised_on_images_held_out_and_the_bank_is_of_the_others
 def test_features_and_logits_are_those_of_the_neighbours_score():
     network, fused = fitted()
     new = ImageSet.of(np.array([[[[204, 153], [0, 0]]]], np.uint8))
-    parts, logits = fused._parts(network, new, RUNTIME, None)
+    parts, logits = fused._parts(network, new, RUNTIME, None, PARTS)
     np.testing.assert_allclose(logits, [[0.8, 0.6]], atol=1e-6)
     assert parts["logits"] == pytest.approx([-0.8])
     bank = images().read(slice(0, 30))[:, 0, 0].astype(float)
@@ -148,7 +151,7 @@ def test_whitened_textures_have_unit_covariance_but_for_shrinkage():
 def test_a_part_alone_is_what_it_was_asked_for(method):
     network, fused = fitted(method)
     new = images(5, seed=1)
-    parts, _ = fused._parts(network, new, RUNTIME, None)
+    parts, _ = fused._parts(network, new, RUNTIME, None, PARTS)
     score, _ = fused.score(network, new, RUNTIME)
     np.testing.assert_array_equal(score, parts[method])
 

@@ -1,6 +1,7 @@
 """The neighbour graph's communities: how many there are, and which points are together."""
 
 import numpy as np
+from sklearn.metrics import adjusted_rand_score
 
 from clad.stages.graph import GraphClustering, centroids, neighbour_graph
 
@@ -25,6 +26,31 @@ def test_no_point_is_its_own_neighbour_though_all_are_the_same():
     assert neighbour_graph(np.zeros((6, 2), np.float32), 3).diagonal().sum() == 0
 
 
+def test_points_of_one_group_are_no_neighbours_of_each_other():
+    """On the line 0, 1, 3, 7 with 0 and 1 a group: the nearest others are 3, 3, 1, 3."""
+    points = np.array([[0], [1], [3], [7]], np.float32)
+    graph = neighbour_graph(points, 1, np.array([5, 5, 8, 9]))
+    edges = [[0, 0, 1, 0], [0, 0, 1, 0], [1, 1, 0, 1], [0, 0, 1, 0]]
+    np.testing.assert_array_equal(graph.toarray(), edges)
+
+
+def test_tracks_of_near_copies_are_no_clusters():
+    rng = np.random.default_rng(0)
+    tracks = np.repeat(rng.normal(size=(20, 3)), 30, axis=0)
+    frames = (tracks + rng.normal(0, 0.01, tracks.shape)).astype(np.float32)
+    groups = np.repeat(np.arange(20), 30)
+    by_track = GraphClustering(seed=0).fit(frames).labels_
+    apart = GraphClustering(seed=0).fit(frames, groups).labels_
+    assert adjusted_rand_score(groups, by_track) > 0.7
+    assert adjusted_rand_score(groups, apart) < 0.5
+
+
+def test_one_group_alone_is_one_cluster():
+    points, _ = moons(k=2)
+    found = GraphClustering(seed=0).fit(points, np.zeros(len(points), np.int64))
+    assert found.n_clusters_ == 1
+
+
 def test_half_circles_are_found_whole():
     points, truth = moons()
     found = GraphClustering(seed=1).fit(points)
@@ -47,6 +73,13 @@ def test_a_handful_of_strays_is_no_cluster():
     strays = np.array([[4.0, 30.0]], np.float32) + np.random.default_rng(0).normal(0, 0.01, (4, 2))
     found = GraphClustering(seed=0).fit(np.r_[points, strays.astype(np.float32)])
     assert np.bincount(found.labels_).min() >= 15
+
+
+def test_two_of_which_one_is_a_handful_are_one_cluster():
+    points = moons(k=1, n=150)[0]
+    strays = np.array([[4.0, 30.0]], np.float32) + np.random.default_rng(0).normal(0, 0.01, (4, 2))
+    found = GraphClustering(neighbours=3, seed=0).fit(np.r_[points, strays.astype(np.float32)])
+    assert found.n_clusters_ != 2 or np.bincount(found.labels_).min() > 4
 
 
 def test_one_seed_one_answer():
