@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 from records import ROOT, read_rows, write_rows
 
-from clad import CLAD, config
+from clad import CLAD, recipes
 from clad.checkpoints import CheckpointFolder
 from clad.data.benchmarks import load
 from clad.data.scenarios import scenario
@@ -48,7 +48,7 @@ def main(dataset, name):
     """Train once and count."""
     benchmark = load(dataset)
     task = make_task(benchmark, scenario(dataset, name, benchmark.classes))
-    settings = config.load(config.preset("default", dataset))
+    settings = recipes.load(recipes.preset("default", dataset))
     with tempfile.TemporaryDirectory() as folder:
         kept = Timed(Path(folder), fingerprint(settings, task.train))
         start = time.perf_counter()

@@ -20,8 +20,9 @@ import torch
 from records import ROOT, write_rows
 from scipy.stats import spearmanr
 
-from clad import CLAD, config
+from clad import CLAD, recipes
 from clad.benchmark.experiment import evaluate
+from clad.config import build
 from clad.data.benchmarks import load
 from clad.data.scenarios import scenario
 from clad.data.splits import make_task
@@ -42,10 +43,10 @@ def fit(runtime):
     """A digest of everything learnt, and the test images' scores."""
     digits = load("digits")
     task = make_task(digits, scenario("digits", "CUR", digits.classes))
-    values = config.merge(
-        config.read_values(config.preset("default", "digits")), {"runtime": {**BASE, **runtime}}
+    values = recipes.merge(
+        recipes.read_values(recipes.preset("default", "digits")), {"runtime": {**BASE, **runtime}}
     )
-    result = evaluate(task, config.build(values), checkpoints=None, progress=False)
+    result = evaluate(task, build(values), checkpoints=None, progress=False)
     detector: CLAD = result.detector
     learnt = hashlib.sha256()
     for arrays in detector.model_.bundle().arrays.values():

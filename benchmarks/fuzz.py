@@ -37,7 +37,7 @@ def reader(target, folder):
 
     file = folder / {"config": "c.yaml", "manifest": "manifest.json", "archive": "a"}[target]
     if target == "config":
-        from clad.config import load
+        from clad.recipes import load
 
         use = load
     elif target == "manifest":

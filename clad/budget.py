@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from clad.config import Config, build, merge
+from clad.config import Config, build
 from clad.data.images import ImageSet
 from clad.errors import ConfigError
+from clad.recipes import merge
 from clad.runtime import Runtime, log
 
 TRIAL = 600  # images of the trial; a sixth of them go first, to warm up

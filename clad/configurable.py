@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from sklearn.base import BaseEstimator
 
-from clad import config as configuration
-from clad.config import Config
+from clad.config import Config, build
+from clad.recipes import load, merge
 
 C = TypeVar("C", bound="Configurable")
 
@@ -46,14 +46,14 @@ class Configurable(BaseEstimator):
         values = self._resolve().model_dump()
         for name, value in params.items():
             section, _, key = name.partition("__")
-            values = configuration.merge(values, {section: {key: value} if key else value})
+            values = merge(values, {section: {key: value} if key else value})
         if params:
-            self.config = configuration.build(values, "set_params")
+            self.config = build(values, "set_params")
         return self
 
     def _resolve(self) -> Config:
         if isinstance(self.config, Config):
             return self.config
         if isinstance(self.config, str | Path):
-            return configuration.load(Path(self.config))
-        return configuration.build(self.config or {})
+            return load(Path(self.config))
+        return build(self.config or {})

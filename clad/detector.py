@@ -24,6 +24,7 @@ from clad.data.large import LargeImages, large_parts, read_large
 from clad.data.synthetic import synthesise
 from clad.errors import DataError, NotFittedError
 from clad.model import Measured, Model, joined
+from clad.recipes import merge
 from clad.runtime import Runtime
 from clad.scoremap import Keep
 from clad.threshold import Guarantee, Rule
@@ -172,7 +173,7 @@ class Detector(Configurable):
         Nothing is trained or scored. Raises ConfigError and DataError, and then changes nothing.
         """
         self._rule()
-        values = configuration.merge(self.config_.model_dump(), {"threshold": settings})
+        values = merge(self.config_.model_dump(), {"threshold": settings})
         return self._decide(self.calibration_, configuration.build(values, "set_threshold"))
 
     def compare_thresholds(self) -> list[Trial]:
@@ -246,9 +247,7 @@ class Detector(Configurable):
         Raises ModelError where a file is missing, damaged, of another format or of another shape.
         """
         bundle = read_bundle(Path(folder))
-        values = configuration.merge(
-            bundle.document.get("config", {}), {"runtime": {"device": device}}
-        )
+        values = merge(bundle.document.get("config", {}), {"runtime": {"device": device}})
         self = cls(configuration.build(values, f"{folder}/manifest.json"), progress=progress)
         self.config_ = self._resolve()
         self.runtime_ = self._choose_runtime(self.config_)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clad import health
 from clad.budget import within
-from clad.config import Config, Odin, build, merge
+from clad.config import Config, Odin, build
 from clad.data.convert import check_variation
 from clad.data.folder import BadFile
 from clad.data.groups import digests
@@ -24,6 +24,7 @@ from clad.data.tiles import SIDES, sample_tiles, tile_side
 from clad.detector import Detector, Images, Scorer, Scores, decided
 from clad.errors import ConfigError, FitError, NotFittedError
 from clad.model import Model, make_fused, make_neighbours
+from clad.recipes import merge
 from clad.runtime import log, memory_advice, quiet
 from clad.stages.augmentation import Augmentation, mirror_share
 from clad.stages.autoencoder import Autoencoder

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from clad import config
-from clad.config import Config, build, load, merge, override, preset, read_values
+from clad.config import Config, build
 from clad.errors import ConfigError
+from clad.recipes import load, merge, override, preset, read_values
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / ".." / "shared" / "reference" / "paper_recipes.csv"

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clad import config as configuration
+from clad import recipes
 from clad.benchmark.cells import CLAD, METHODS, Cell
 from clad.data.benchmarks import load
 from clad.data.labelled import Benchmark
@@ -62,8 +63,8 @@ class Source:
         """A method's recipe for a scenario, and where it stands."""
         if self.own and method != "clad:paper":
             return "the defaults", {}
-        path = configuration.preset(CLAD.get(method, "default"), self.dataset)
-        return str(path), configuration.read_values(path, name)
+        path = recipes.preset(CLAD.get(method, "default"), self.dataset)
+        return str(path), recipes.read_values(path, name)
 
 
 @cache
@@ -86,7 +87,7 @@ def cells(
         known(method, choices, "method")
     assignments = list(assignments)
     return [
-        Cell(one, method, configuration.assemble(values, where, assignments, seed))
+        Cell(one, method, recipes.assemble(values, where, assignments, seed))
         for one in chosen
         for method in wanted
         for where, values in [source.settings(method, one.name)]
@@ -136,7 +137,7 @@ def ablation_cells(
             changes = _nested({**ablation.fixed, **point})
             for seed in range(seeds or ablation.seeds):
                 configuration.build(values, where)
-                changed = {**configuration.merge(values, changes), "seed": seed}
+                changed = {**recipes.merge(values, changes), "seed": seed}
                 settings = configuration.build(changed, "sweep")
                 found.append((point, Cell(one, ablation.method, settings)))
     return found
@@ -148,5 +149,5 @@ def _nested(assignments: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in assignments.items():
         for part in reversed(key.split(".")):
             value = {part: value}
-        nested = configuration.merge(nested, value)
+        nested = recipes.merge(nested, value)
     return nested

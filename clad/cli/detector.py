@@ -56,7 +56,7 @@ def fit(
     as_json: bool,
 ) -> None:
     """Learn from normal IMAGES: a folder, a zip, a .npy or a text file of paths."""
-    from clad import artifact, config, exhibits, review
+    from clad import artifact, exhibits, recipes, review
     from clad.checkpoints import CheckpointFolder
     from clad.pipeline import CLAD, read_for_fit
     from clad.provenance import commit, fingerprint, log_file, versions
@@ -64,8 +64,8 @@ def fit(
     given = {"tiles.size": tile, "tiles.overlap": overlap, "budget": budget}
     assignments += tuple(f"{key}={value}" for key, value in given.items() if value is not None)
     with reporting(quiet):
-        values = config.read_values(config_file) if config_file else {}
-        settings = config.assemble(values, str(config_file), assignments, seed)
+        values = recipes.read_values(config_file) if config_file else {}
+        settings = recipes.assemble(values, str(config_file), assignments, seed)
         artifact.make_folder(model)
         with artifact.locked(model), log_file(model / "fit.log"):
             found, bad = read_for_fit(settings, images, on_bad=on_bad, first_frame=first_frame)

@@ -129,10 +129,10 @@ def _run_config(
     seed: int | None,
     assignments: tuple[str, ...],
 ) -> Config:
-    from clad import config
+    from clad import recipes
 
-    path = config_file or config.preset(preset, dataset)
-    return config.assemble(config.read_values(path, scenario), str(path), assignments, seed)
+    path = config_file or recipes.preset(preset, dataset)
+    return recipes.assemble(recipes.read_values(path, scenario), str(path), assignments, seed)
 
 
 def _print_results(results: list[dict[str, Any]]) -> None:

@@ -87,6 +87,7 @@ def threshold(
     from clad import exhibits, review
     from clad.artifact import locked
     from clad.calibration import read_calibration, write_calibration
+    from clad.recipes import merge
 
     if value is not None and method not in (None, "manual"):
         raise click.UsageError(f"--value is the threshold itself; it excludes --method {method}")
@@ -102,7 +103,7 @@ def threshold(
     with reporting(quiet):
         calibration, config = read_calibration(model)
         before = calibration.rule(config.threshold).threshold_
-        values = configuration.merge(config.model_dump(), {"threshold": given})
+        values = merge(config.model_dump(), {"threshold": given})
         config = configuration.build(values, "clad threshold")
         if compare or score_file:
             labelled = _labelled(score_file) if score_file else None

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from clad.artifact import make_folder
-from clad.config import load
 from clad.errors import CladError, MissingExtraError
 from clad.exhibits import read_curves
+from clad.recipes import load
 
 
 def require(tracker: str) -> None:

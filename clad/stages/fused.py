@@ -40,10 +40,9 @@ class Fused:
 
     ``fused`` standardises these four on normal images the classifier was not trained on and joins
     them by Fisher's method: -sum w log(1 - Phi(z)). One that is high raises the score, and the
-    others cannot take that back. The weights come from the same images: logits and features count
-    by what the classifier knows of the turns of images it has not seen (the share c of their entropy
-    that it removes), w = c^2 / (c^2 + (1 - c)^2), texture and patches for the rest. No anomaly is
-    involved.
+    others cannot take that back. The weights come from the same images. With c the share of the
+    entropy of their turns that the classifier removes, logits and features count w = c^2 / (c^2 +
+    (1 - c)^2), texture and patches the rest. No anomaly is involved.
     ``parts`` are those joined: models of format 2 have no patches.
     """
 
@@ -145,7 +144,7 @@ class Fused:
         own: NDArray[np.bool_] | None,
         wanted: Sequence[str],
     ) -> tuple[Parts, NDArray[np.float32]]:
-        """The scores of logits and those ``wanted`` beside, (N,) each; upright logits (N, K * R)."""
+        """The scores (N,) of logits and those ``wanted`` beside; upright logits (N, K * R)."""
         upright, of_logits, features, textures = self._respond(network, images, runtime)
         own = np.zeros(len(upright), bool) if own is None else own
 

@@ -18,8 +18,9 @@ from click.testing import CliRunner
 from clad.benchmark import runs
 from clad.benchmark.experiment import evaluate
 from clad.cli import main
-from clad.config import Config, load
+from clad.config import Config
 from clad.metrics import auroc
+from clad.recipes import load
 from clad.stages.classifier import Classifier
 
 ROOT = Path(__file__).parents[2]
