@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from clad.benchmark.paper import PAPER
-from clad.data.scenarios import SCENARIOS
+from clad.benchmark.paper import printed
+from clad.data.scenarios import ONE_CLASS, SCENARIOS
 from clad.errors import DataError
 
 FORMATS = {"md": "github", "csv": "csv", "latex": "latex", "html": "html"}
@@ -28,7 +29,9 @@ def table(
 ) -> str:
     """Means in percent, ± the standard deviation over seeds, (seeds) where they are not all alike.
 
-    An AUROC on a small test set is followed by its 95% bootstrap interval, mean over seeds.
+    An AUROC on a small test set is followed by its 95% bootstrap interval, mean over seeds. Beside
+    AUROCs stand those that the paper prints for the same methods, and under the one-class lines of
+    a data set their mean.
     ``by_class``: a line for each anomalous class, its AUROC against all normal images.
     The best mean of a line is marked ** and the second * (in CSV none is); false-alarm rates have
     no best. Rows of one method under several settings are columns of their own. Cells that failed
@@ -62,23 +65,54 @@ def grid(
         method if [m for m, _ in columns].count(method) == 1 else f"{method} ({setting})"
         for method, setting in columns
     ]
+
+    def texts(cells: list[list[float]]) -> list[str]:
+        marks = _marks(cells, metric) if marked else [""] * len(cells)
+        return [_text(values, mark) for values, mark in zip(cells, marks, strict=True)]
+
+    if by_class:
+        body = []
+        for line in lines:
+            found = [groups.get((*line, *column), []) for column in columns]
+            for kind in _classes(found):
+                cells = [_values(cell, metric, kind) for cell in found]
+                body.append([*line, kind, *texts(cells)])
+        return ["data set", "normal", "anomalous", *names], body
+
+    methods = dict.fromkeys(method.removesuffix(":paper") for method, _ in columns)
+    theirs = [m for m in methods if metric == "auroc" and any((*a, m) in printed() for a in lines)]
     body = []
-    for line in lines:
-        found = [groups.get((*line, *column), []) for column in columns]
-        for kind in _classes(found) if by_class else [None]:
-            cells = [_values(cell, metric, kind) for cell in found]
-            marks = _marks(cells, metric) if marked else [""] * len(cells)
-            texts = [_text(values, mark) for values, mark in zip(cells, marks, strict=True)]
-            if kind is not None:
-                body.append([*line, kind, *texts])
-                continue
+    for dataset, some in groupby(lines, lambda line: line[0]):
+        one_class = []
+        for line in some:
+            found = [groups.get((*line, *column), []) for column in columns]
+            shown = texts([_values(cell, metric) for cell in found])
             if metric == "auroc":
-                texts = [f"{t}{_interval(cell)}" for t, cell in zip(texts, found, strict=True)]
-                texts.append(f"{PAPER[line]:.1f}" if line in PAPER else "")
-            body.append([*line, *texts])
-    last = ["paper (one seed)"] if metric == "auroc" and not by_class else []
-    head = ["data set", "normal", *(["anomalous"] if by_class else []), *names, *last]
-    return head, body
+                shown = [f"{t}{_interval(cell)}" for t, cell in zip(shown, found, strict=True)]
+            numbers = [printed().get((*line, method)) for method in theirs]
+            body.append([*line, *shown, *("" if n is None else f"{n:.1f}" for n in numbers)])
+            if line[1].startswith(ONE_CLASS):
+                one_class.append((found, numbers))
+        if len(one_class) > 1:
+            found_by_class, numbers_by_class = zip(*one_class, strict=True)
+            means = [_mean_over_classes(each, metric) for each in zip(*found_by_class, strict=True)]
+            of_theirs = [
+                "" if None in each else f"{np.mean(each):.1f}"
+                for each in zip(*numbers_by_class, strict=True)
+            ]
+            label = f"one-class, mean of {len(one_class)}"
+            body.append([dataset, label, *texts(means), *of_theirs])
+    return ["data set", "normal", *names, *(f"paper's {m} (one seed)" for m in theirs)], body
+
+
+def _mean_over_classes(cells: Sequence[list[dict[str, Any]]], metric: str) -> list[float]:
+    """A mean a seed, of the seeds that every cell has."""
+    by_seed = [
+        {row["seed"]: value for row, value in zip(c, _values(c, metric), strict=True)}
+        for c in cells
+    ]
+    common = set.intersection(*(set(values) for values in by_seed))
+    return [float(np.mean([values[seed] for values in by_seed])) for seed in sorted(common)]
 
 
 def _classes(cells: list[list[dict[str, Any]]]) -> list[str]:

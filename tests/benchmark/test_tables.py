@@ -2,6 +2,8 @@
 
 import pytest
 
+from clad.benchmark.cells import METHODS
+from clad.benchmark.paper import printed
 from clad.benchmark.tables import table
 from clad.errors import DataError
 
@@ -37,7 +39,8 @@ def test_means_deviations_marks_and_the_papers_number():
             "clad": "**92.0** ± 2.0 (3)",
             "reconstruction": "*80.0* (1)",
             "ocsvm": "70.0 (1)",
-            "paper (one seed)": "94.0",
+            "paper's clad (one seed)": "94.0",
+            "paper's ocsvm (one seed)": "69.9",
         }
     ]
 
@@ -80,11 +83,44 @@ def test_scenarios_in_the_papers_order():
     assert [line["normal"] for line in cells(table(some))] == ["CUR", "MIX", "one-class:3", "THG"]
 
 
+def test_a_mean_stands_under_the_one_class_lines():
+    """Seed by seed: (90 + 70) / 2 and (92 + 72) / 2; of ocsvm one class is missing."""
+    some = [
+        *rows("clad", [0.9, 0.92], "one-class:0"),
+        *rows("clad", [0.7, 0.72, 0.9], "one-class:1"),
+        *rows("ocsvm", [0.5], "one-class:0"),
+        *rows("clad", [0.5], "MIX"),
+    ]
+    lines = cells(table(some))
+    assert [line["normal"] for line in lines] == [
+        *("MIX", "one-class:0", "one-class:1", "one-class, mean of 2"),
+    ]
+    assert lines[-1]["clad"] == "81.0 ± 1.4 (2)"
+    assert lines[-1]["ocsvm"] == ""
+    assert lines[-1]["paper's clad (one seed)"] == f"{(96.3 + 97.9) / 2:.1f}"
+    assert len(cells(table(rows("clad", [0.9], "one-class:0")))) == 1, "one class has no mean"
+
+
+def test_the_papers_tables_are_whole():
+    """Six methods on 16 scenarios and on 20 single classes; some numbers from its pages."""
+    assert len(printed()) == 6 * (16 + 20)
+    assert printed()["gtsrb", "REGN", "clad"] == 79.1
+    assert printed()["mnist", "one-class:8", "clad"] == 80.0
+    assert {method for *_, method in printed()} <= set(METHODS)
+
+
+def test_what_the_paper_does_not_print_has_no_column():
+    (line,) = cells(table(rows("clad", [0.9], "mine", dataset="own")))
+    assert list(line) == ["data set", "normal", "clad"]
+    (line,) = cells(table(rows("clad:paper", [0.9])))
+    assert line["paper's clad (one seed)"] == "94.0"
+
+
 def test_formats():
     some = rows("clad", [0.9]) + rows("ocsvm", [0.7])
     assert table(some, form="csv").splitlines() == [
-        "data set,normal,clad,ocsvm,paper (one seed)",
-        "mnist,CUR,90.0 (1),70.0 (1),94.0",
+        "data set,normal,clad,ocsvm,paper's clad (one seed),paper's ocsvm (one seed)",
+        "mnist,CUR,90.0 (1),70.0 (1),94.0,69.9",
     ]
     assert "\\begin{tabular}" in table(some, form="latex")
     assert "<table>" in table(some, form="html")
