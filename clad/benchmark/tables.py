@@ -58,7 +58,7 @@ def grid(
     groups = _groups([row for row in rows if row["error"] is None])
     if not groups:
         raise DataError("no finished cells among the results")
-    lines = sorted({key[:2] for key in groups}, key=_order)
+    lines = sorted({(key[0], key[1]) for key in groups}, key=_order)
     columns = list(dict.fromkeys(key[2:] for key in groups))  # as they were run, ours first
     columns.sort(key=lambda column: not column[0].startswith("clad"))
     names = [
