@@ -17,7 +17,7 @@ TRIAL = 600  # images of the trial; a sixth of them go first, to warm up
 SHARE = 0.9  # of the time is planned with; the rest is for what a trial does not show
 OF_AUTOENCODER = 0.25  # of the time for training, at most
 WIDTHS = (16, 32, 64)  # of the classifier
-FEWEST, MOST = 5, 120  # epochs of the classifier: for fewer it is made narrower, for more wider
+FEWEST, MOST = 5, 60  # epochs of the classifier: for fewer it is made narrower, for more wider
 
 Trial = Callable[[Config, ImageSet], tuple[dict[str, float], int]]
 
@@ -27,7 +27,7 @@ def within(config: Config, images: ImageSet, trial: Trial, runtime: Runtime) -> 
 
     ``trial`` fits with another configuration on some images and returns the seconds of each stage
     and how many images it was fitted on. The trial's own time is part of the budget. Chosen are
-    ``classifier.epochs`` (up to 120), ``width`` and ``rounds``, whatever is configured, and
+    ``classifier.epochs`` (up to 60), ``width`` and ``rounds``, whatever is configured, and
     ``autoencoder.epochs`` (up to the number configured).
 
     Raises ConfigError where the time is too short.

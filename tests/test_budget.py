@@ -70,7 +70,7 @@ def test_little_time_makes_the_classifier_narrower_and_much_makes_it_wider(image
     much = chosen(images, Trial(), budget="3h")
     assert much["classifier"]["width"] == 64
     assert MOST // 2 <= much["classifier"]["epochs"] <= MOST
-    assert chosen(images, Trial(growth=2), budget="48m")["classifier"]["width"] == 32, "too dear"
+    assert chosen(images, Trial(growth=2), budget="40m")["classifier"]["width"] == 32, "too dear"
 
 
 def test_one_round_where_there_is_one_epoch(images):
