@@ -82,6 +82,21 @@ def test_two_of_which_one_is_a_handful_are_one_cluster():
     assert found.n_clusters_ != 2 or np.bincount(found.labels_).min() > 4
 
 
+def test_of_many_points_a_sample_is_clustered_and_the_others_follow():
+    points, truth = moons(n=400)
+    points = np.r_[points[:400], points[500:800], points[1000:]]  # none as large as another
+    truth = np.r_[truth[:400], truth[500:800], truth[1000:]]
+    groups = np.arange(len(points))
+    found = GraphClustering(limit=200, seed=0).fit(points, groups)
+    assert len(found.labels_) == len(points)
+    for cluster in range(found.n_clusters_):
+        assert len(np.unique(truth[found.labels_ == cluster])) == 1
+    assert (np.diff(np.bincount(found.labels_)) <= 0).all()
+    whole = GraphClustering(limit=len(points), seed=0).fit(points)
+    again = GraphClustering(seed=0).fit(points)
+    np.testing.assert_array_equal(whole.labels_, again.labels_)
+
+
 def test_one_seed_one_answer():
     points, _ = moons()
     runs = [GraphClustering(seed=5).fit(points).labels_ for _ in range(4)]
