@@ -30,6 +30,8 @@ class GraphClustering:
     in the sample: the graph's cost grows with the square of its rows, and a sample shows the same.
     """
 
+    labels_: NDArray[np.int64]
+
     def __init__(
         self, *, neighbours: int = 15, reseeds: int = 4, limit: int = LIMIT, seed: int = 0
     ) -> None:
