@@ -71,11 +71,6 @@ class Local(_Section):
     epochs: int = Field(14, ge=2)
     batch_size: int = Field(16, ge=2)
     learning_rate: float = Field(3e-3, gt=0)
-    turned: Literal["auto"] | bool = Field(
-        "auto",
-        description="show crops mirrored and turned by quarters; "
-        "auto: where mirror images look as normal as the crops do",
-    )
 
 
 class Calibration(_Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +21,9 @@ from clad.data.synthetic import synthesise
 from clad.data.tiles import blending, sample_tiles, starts, tile_maxima
 from clad.data.windows import blocks, tile
 from clad.errors import ModelError
-from clad.health import HARMLESS
 from clad.model import Measured, Model
-from clad.runtime import Runtime, log, memory_advice
+from clad.runtime import Runtime, memory_advice
 from clad.scoremap import Keep, ScoreMap
-from clad.stages.augmentation import across, left_right, mirror_share, up_down
 from clad.stages.local import CROP, REACH, STEP, Local, LocalNetwork
 from clad.training import Checkpoints
 
@@ -64,8 +62,7 @@ class TiledModel:
             side = min(CROP, int(images.sizes.min()))
             seed = runtime.seed_for("local", "crops")
             crops = sample_tiles(images, side, stages.config.local.crops, seed)
-            turned = _turned(stages.config.local.turned, crops, runtime)
-            local = make_local(stages.config, turned).fit(crops, runtime, checkpoints)
+            local = make_local(stages.config).fit(crops, runtime, checkpoints)
             rare = cls(stages, local, usual)._rare_crops(images, side, runtime)
             local.refine(crops, rare, runtime, checkpoints)
         self = cls(stages, local, usual)
@@ -289,24 +286,9 @@ def _middles(length: int) -> NDArray[np.int64]:
     return np.minimum(np.arange(0, length, CELL) + CELL // 2, length - 1)
 
 
-def _turned(asked: bool | Literal["auto"], crops: ImageSet, runtime: Runtime) -> bool:
-    """Whether crops are shown any way round: ``auto`` where no mirror makes them look odd."""
-    if asked != "auto":
-        return asked
-    share = max(mirror_share(crops, runtime, each) for each in (left_right, up_down, across))
-    log.info(
-        "local: crops are shown %s; %.0f%% of them are nearer to others than their mirror images "
-        "are (50%%: no difference)",
-        "any way round" if share < HARMLESS else "as they are",
-        100 * share,
-    )
-    return share < HARMLESS
-
-
-def make_local(config: Config, turned: bool = False) -> Local:
-    """The local score as configured, not yet fitted; what is fitted has no use for ``turned``."""
-    settings = {key: value for key, value in config.local if key not in ("crops", "turned")}
-    return Local(**settings, turned=turned)
+def make_local(config: Config) -> Local:
+    """The local score as configured, not yet fitted."""
+    return Local(**{key: value for key, value in config.local if key != "crops"})
 
 
 def _each(images: LargeImages, runtime: Runtime, label: str) -> Iterator[Rows]:

@@ -56,7 +56,6 @@ OTHER = {
     "local.epochs": 3,
     "local.batch_size": 6,
     "local.learning_rate": 1e-2,
-    "local.turned": True,
     "calibration.method": "cross",
     "calibration.folds": 3,
     "calibration.fraction": 0.4,
@@ -113,7 +112,7 @@ TILES = {
 BESIDE = {
     "tiles.overlap": {**TILES, "tiles": {**TILES["tiles"], "top": 9}},
     **{f"tiles.{key}": TILES for key in ("samples", "score", "top", "regions")},
-    **{f"local.{key}": TILES for key in ("crops", *TILES["local"], "learning_rate", "turned")},
+    **{f"local.{key}": TILES for key in ("crops", *TILES["local"], "learning_rate")},
     "calibration.folds": {"calibration": {"method": "cross", "folds": 2}},
     "score.limit": {"score": {"method": "fused"}},
     "classifier.rounds": {"classifier": {"epochs": 2}},

@@ -17,10 +17,8 @@ from clad.data.images import ImageSet
 from clad.data.large import read_large
 from clad.data.rows import ArrayRows
 from clad.errors import ConfigError, DataError, FitError, ModelError
-from clad.runtime import Runtime
 from clad.stages.local import REACH, STEP
 from clad.threshold import Conformal
-from clad.tiled import _turned
 
 SETTINGS = {
     "tiles": {"size": 32, "samples": 200},
@@ -81,16 +79,6 @@ def test_the_score_is_the_maps_highest(fitted, new):
     for score, found in zip(measured.score, maps, strict=True):
         assert found.step == 4
         assert score == found.values.max()
-
-
-def test_crops_are_turned_where_no_mirror_makes_them_odd():
-    noise = np.random.default_rng(0).integers(0, 256, (600, 1, 8, 8), dtype=np.uint8)
-    lit = noise.copy()
-    lit[:, :, 4:] //= 4  # from above
-    assert _turned("auto", ImageSet.of(noise), Runtime())
-    assert not _turned("auto", ImageSet.of(lit), Runtime())
-    assert _turned(True, ImageSet.of(lit), Runtime())
-    assert not _turned(False, ImageSet.of(noise), Runtime())
 
 
 def test_a_defect_raises_the_map_where_it_is(fitted):

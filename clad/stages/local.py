@@ -86,8 +86,7 @@ class Local:
 
     Every other crop has defects painted on it, anew each time, and the network is to say which
     cells they changed (binary cross-entropy). So it learns what in normal images looks like a
-    defect and is none, which a distance to normal spots does not. ``turned``: square crops are
-    shown in any of the eight ways that quarter turns and mirrors make, which is as good as more.
+    defect and is none, which a distance to normal spots does not.
     """
 
     def __init__(
@@ -97,9 +96,7 @@ class Local:
         epochs: int = 14,
         batch_size: int = 16,
         learning_rate: float = 3e-3,
-        turned: bool = False,
     ) -> None:
-        self.turned = turned
         self.width = width
         self.epochs = epochs
         self.batch_size = batch_size
@@ -156,8 +153,6 @@ class Local:
                 unpainted = np.arange(1, len(shown), 2)
                 swapped = unpainted[rng.random(len(unpainted)) < 0.5]
                 shown[swapped] = rare.read(rng.integers(len(rare), size=len(swapped)))
-            if self.turned:
-                shown = any_way_round(shown, rng)
             painted, masks = paint(shown, rng)
             changed = changed_pixels(torch.from_numpy(masks).to(runtime.device))
             with runtime.autocast():
@@ -191,15 +186,6 @@ class Local:
             logits = self.network_(runtime.floats(np.ascontiguousarray(pixels)[None]))
         found: NDArray[np.float32] = logits[0].float().cpu().numpy()
         return found
-
-
-def any_way_round(crops: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Square crops (N, C, S, S), each turned by quarters and mirrored at random."""
-    turns, mirrored = rng.integers(4, size=len(crops)), rng.random(len(crops)) < 0.5
-    turned = [np.rot90(crop, turn, (1, 2)) for crop, turn in zip(crops, turns, strict=True)]
-    return np.stack(
-        [crop[:, :, ::-1] if m else crop for crop, m in zip(turned, mirrored, strict=True)]
-    )
 
 
 def changed_pixels(masks: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from clad.data.rows import ArrayRows
 from clad.data.windows import blocks
 from clad.metrics import auroc
 from clad.runtime import Runtime
-from clad.stages.local import GRID, REACH, STEP, Local, LocalNetwork, any_way_round, changed_pixels
+from clad.stages.local import GRID, REACH, STEP, Local, LocalNetwork, changed_pixels
 
 RUNTIME = Runtime()
 
@@ -68,17 +68,6 @@ def test_changed_pixels_by_hand():
     mask[0, 1:3, 3:6] = True  # one column in the left cell, two in the right
     mask[0, 5, 7] = True
     assert changed_pixels(mask).tolist() == [[[2.0, 4.0], [0.0, 1.0]]]
-
-
-def test_the_eight_ways_round():
-    """Of 0 1 / 2 3 in two channels; no other order of the four is one of them."""
-    crop = np.array([[[0, 1], [2, 3]], [[10, 11], [12, 13]]], np.uint8)
-    shown = any_way_round(np.stack([crop] * 200), np.random.default_rng(0))
-    np.testing.assert_array_equal(shown[:, 1], shown[:, 0] + 10)
-    assert {tuple(each.ravel().tolist()) for each in shown[:, 0]} == {
-        *((0, 1, 2, 3), (1, 3, 0, 2), (3, 2, 1, 0), (2, 0, 3, 1)),
-        *((1, 0, 3, 2), (3, 1, 2, 0), (2, 3, 0, 1), (0, 2, 1, 3)),
-    }
 
 
 def test_it_learns_to_find_what_is_painted_and_what_is_not():
