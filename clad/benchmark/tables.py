@@ -12,6 +12,7 @@ from clad.benchmark.paper import printed
 from clad.data.scenarios import ONE_CLASS, SCENARIOS
 from clad.errors import DataError
 
+Line = tuple[str, str]  # data set and scenario
 FORMATS = {"md": "github", "csv": "csv", "latex": "latex", "html": "html"}
 METRICS = (
     *("auroc", "aupr_anomaly", "aupr_normal", "fpr95", "f1"),
@@ -66,42 +67,48 @@ def grid(
         for method, setting in columns
     ]
 
+    def cells_of(line: Line) -> list[list[dict[str, Any]]]:
+        return [groups.get((*line, *column), []) for column in columns]
+
     def texts(cells: list[list[float]]) -> list[str]:
         marks = _marks(cells, metric) if marked else [""] * len(cells)
         return [_text(values, mark) for values, mark in zip(cells, marks, strict=True)]
 
     if by_class:
-        body = []
-        for line in lines:
-            found = [groups.get((*line, *column), []) for column in columns]
-            for kind in _classes(found):
-                cells = [_values(cell, metric, kind) for cell in found]
-                body.append([*line, kind, *texts(cells)])
+        body = [
+            [*line, kind, *texts([_values(cell, metric, kind) for cell in cells_of(line)])]
+            for line in lines
+            for kind in _classes(cells_of(line))
+        ]
         return ["data set", "normal", "anomalous", *names], body
 
     methods = dict.fromkeys(method.removesuffix(":paper") for method, _ in columns)
     theirs = [m for m in methods if metric == "auroc" and any((*a, m) in printed() for a in lines)]
+
+    def printed_of(some: Sequence[Line]) -> list[str]:
+        """The paper's numbers, means over these lines; none where it lacks one of them."""
+        means = [np.mean([printed().get((*line, m), np.nan) for line in some]) for m in theirs]
+        return ["" if np.isnan(mean) else f"{mean:.1f}" for mean in means]
+
+    def line_of(line: Line) -> list[str]:
+        cells = cells_of(line)
+        shown = texts([_values(cell, metric) for cell in cells])
+        if metric == "auroc":
+            shown = [f"{t}{_interval(cell)}" for t, cell in zip(shown, cells, strict=True)]
+        return [*line, *shown, *printed_of([line])]
+
+    def mean_of(some: Sequence[Line]) -> list[str]:
+        ours = zip(*map(cells_of, some), strict=True)
+        means = texts([_mean_over_classes(cells, metric) for cells in ours])
+        return [some[0][0], f"one-class, mean of {len(some)}", *means, *printed_of(some)]
+
     body = []
-    for dataset, some in groupby(lines, lambda line: line[0]):
-        one_class = []
-        for line in some:
-            found = [groups.get((*line, *column), []) for column in columns]
-            shown = texts([_values(cell, metric) for cell in found])
-            if metric == "auroc":
-                shown = [f"{t}{_interval(cell)}" for t, cell in zip(shown, found, strict=True)]
-            numbers = [printed().get((*line, method)) for method in theirs]
-            body.append([*line, *shown, *("" if n is None else f"{n:.1f}" for n in numbers)])
-            if line[1].startswith(ONE_CLASS):
-                one_class.append((found, numbers))
+    for _, found in groupby(lines, lambda line: line[0]):
+        of_dataset = list(found)
+        body += [line_of(line) for line in of_dataset]
+        one_class = [line for line in of_dataset if line[1].startswith(ONE_CLASS)]
         if len(one_class) > 1:
-            found_by_class, numbers_by_class = zip(*one_class, strict=True)
-            means = [_mean_over_classes(each, metric) for each in zip(*found_by_class, strict=True)]
-            of_theirs = [
-                "" if None in each else f"{np.mean(each):.1f}"
-                for each in zip(*numbers_by_class, strict=True)
-            ]
-            label = f"one-class, mean of {len(one_class)}"
-            body.append([dataset, label, *texts(means), *of_theirs])
+            body.append(mean_of(one_class))
     return ["data set", "normal", *names, *(f"paper's {m} (one seed)" for m in theirs)], body
 
 
@@ -137,7 +144,7 @@ def _groups(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], list[dict[s
     return groups
 
 
-def _order(line: tuple[str, ...]) -> tuple[int, int, str]:
+def _order(line: Line) -> tuple[int, int, str]:
     """Data sets and scenarios in the paper's order."""
     dataset, scenario = line
     known, named = list(SCENARIOS), list(SCENARIOS.get(dataset, ()))
