@@ -14,16 +14,14 @@ from clad import health
 from clad.budget import within
 from clad.config import Config, Odin, build
 from clad.data.convert import check_variation
-from clad.data.folder import BadFile
 from clad.data.groups import digests
 from clad.data.images import ImageSet
-from clad.data.inputs import as_image_set
-from clad.data.large import read_large
 from clad.data.splits import calibration_folds, fit_calibration_split, validation_split
-from clad.data.tiles import SIDES, sample_tiles, tile_side
+from clad.data.tiles import sample_tiles, tile_side
 from clad.detector import Detector, Images, Scorer, Scores, decided
 from clad.errors import ConfigError, FitError, NotFittedError
 from clad.model import Model, make_fused, make_neighbours
+from clad.reading import read_for_fit
 from clad.recipes import merge
 from clad.runtime import log, memory_advice, quiet
 from clad.stages.augmentation import Augmentation, mirror_share
@@ -345,26 +343,6 @@ class CLAD(Detector):
             yield
         self.seconds_[stage] = time.perf_counter() - start
         log.info("%s: %.1f s", stage, self.seconds_[stage])
-
-
-def read_for_fit(
-    config: Config, source: Any, *, on_bad: str = "error", first_frame: bool = False
-) -> tuple[Images, list[BadFile]]:
-    """Images in the form that fit works on, and the files left out (``on_bad="skip"``).
-
-    Raises DataError as the readers do, ConfigError for settings that exclude each other.
-    """
-    options: Any = {
-        "channels": config.images.channels,
-        "on_bad": on_bad,
-        "first_frame": first_frame,
-    }
-    tile = config.tiles.size
-    if tile is None:
-        return as_image_set(source, size=config.images.size, **options)
-    if config.images.size is not None:
-        raise ConfigError("images.size and tiles.size exclude each other: tiles are not resized")
-    return read_large(source, smallest=SIDES[-1] if tile == "auto" else tile, **options)
 
 
 def _pixel_variance(images: ImageSet) -> float:

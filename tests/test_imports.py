@@ -19,7 +19,7 @@ errors
 config runtime metrics scoremap
 recipes
 threshold training artifact data health thumbnails
-stages calibration checkpoints budget
+stages calibration checkpoints budget reading
 configurable model
 tiled attribution baselines
 detector

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clad import budget, model, pipeline, threshold, tiled
+from clad import budget, model, pipeline, reading, threshold, tiled
 from clad.config import Config, build
 from clad.recipes import merge
 from clad.runtime import Runtime
@@ -130,7 +130,7 @@ USERS = {
     "seed": (Runtime, "choose"),
     "budget": (pipeline, "within"),
     "runtime": (Runtime, "choose"),
-    "images": (pipeline, "as_image_set"),
+    "images": (reading, "as_image_set"),
     "tiles": (pipeline, "sample_tiles"),
     "local": (tiled, "Local"),
     "calibration": (pipeline, "fit_calibration_split"),

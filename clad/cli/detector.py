@@ -58,8 +58,9 @@ def fit(
     """Learn from normal IMAGES: a folder, a zip, a .npy or a text file of paths."""
     from clad import artifact, exhibits, recipes, review
     from clad.checkpoints import CheckpointFolder
-    from clad.pipeline import CLAD, read_for_fit
+    from clad.pipeline import CLAD
     from clad.provenance import commit, fingerprint, log_file, versions
+    from clad.reading import read_for_fit
 
     given = {"tiles.size": tile, "tiles.overlap": overlap, "budget": budget}
     assignments += tuple(f"{key}={value}" for key, value in given.items() if value is not None)
