@@ -29,7 +29,7 @@ ROWS, MOST, LONGEST = 10_000, 0.02, 2.0
 def run(*arguments: str) -> float:
     """Seconds of a clad command."""
     start = time.perf_counter()
-    command = [sys.executable, "-c", "from clad.cli import main; main()", *arguments]
+    command = [Path(sys.executable).with_name("clad"), *arguments]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 

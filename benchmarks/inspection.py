@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 import numpy as np
 from PIL import Image
-from records import ROOT, read_rows, write_rows
+from records import ROOT, peak_memory, read_rows, write_rows
 from tqdm import tqdm
 
 from clad import CLAD
@@ -175,16 +175,12 @@ def save_row(file: Path, **values: object) -> None:
 
 
 def time_one(model: str, image: str) -> None:
-    """Load a model, score one image with it, and keep a row of seconds and peak memory.
-
-    The peak is /proc's: getrusage's is inherited from whoever started this process.
-    """
+    """Load a model, score one image with it, and keep a row of seconds and peak memory."""
     detector = CLAD.load(model, device="cpu")
     start, used = time.perf_counter(), time.process_time()
     detector.score_images([image])
     seconds, cpu = time.perf_counter() - start, time.process_time() - used
-    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    (peak,) = (int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:"))
+    peak = peak_memory() / 2**20
     with Image.open(image) as picture:
         width, height = picture.size
     row = {"width": width, "height": height, "seconds": f"{seconds:.1f}"}

@@ -22,6 +22,16 @@ def write_rows(path: Path, rows: list[dict]) -> None:
         writer.writerows(rows)
 
 
+def peak_memory() -> int:
+    """Bytes: the most that this process has had resident.
+
+    /proc's: getrusage's is inherited from whoever started the process.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    (kibibytes,) = (int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+    return 1024 * kibibytes
+
+
 def rows_of(path: Path, setting: str) -> list[dict[str, str]]:
     """The rows kept, which must all be of this setting: others are never averaged with them."""
     rows = read_rows(path)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from records import ROOT, read_rows, write_rows
+from records import ROOT, peak_memory, read_rows, write_rows
 
 from clad.provenance import commit, hardware
 from clad.runtime import track
@@ -61,9 +61,7 @@ def fit_and_score(path):
     start = time.perf_counter()
     detector.decision_function(path)
     seconds = {**detector.seconds_, "scoring": time.perf_counter() - start}
-    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    (peak,) = (int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
-    print(json.dumps({"seconds": seconds, "peak": peak}))
+    print(json.dumps({"seconds": seconds, "peak": peak_memory()}))
 
 
 @click.command()
