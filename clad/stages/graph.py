@@ -27,7 +27,8 @@ class GraphClustering:
     manifolds rather than balls, such as handwritten digits, are found whole where k-means cuts.
 
     Of more than ``limit`` rows a random sample is clustered, and every other row joins its nearest
-    in the sample: the graph's cost grows with the square of its rows, and a sample shows the same.
+    in the sample: the graph's cost grows faster than its rows. A sample shows less (11 communities
+    of 60,000 digits, 9 of 30,000 of them, 8 of 15,000), so it is large.
     """
 
     labels_: NDArray[np.int64]
