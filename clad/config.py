@@ -116,6 +116,10 @@ class Autoencoder(_Section):
     learning_rate: float = Field(1e-3, gt=0)
     schedule: Schedule = "constant"
     denoise: bool = Field(True, description="restore an image from an augmented copy of it")
+    turns: float = Field(0.0, ge=0, description="weight of telling turns by the latent")
+    contrastive: float = Field(
+        0.0, ge=0, description="weight of telling copies of one image from other images"
+    )
 
 
 class Dec(_Section):

@@ -75,6 +75,8 @@ OTHER = {
     "autoencoder.learning_rate": 0.004,
     "autoencoder.schedule": "one-cycle",
     "autoencoder.denoise": False,
+    "autoencoder.turns": 0.5,
+    "autoencoder.contrastive": 0.5,
     "dec.clusters": 4,
     "dec.agreement": 0.1,
     "dec.alpha": 2.0,

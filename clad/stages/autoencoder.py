@@ -14,7 +14,9 @@ from clad.data.images import ImageSet
 from clad.errors import ConfigError
 from clad.runtime import Runtime
 from clad.stages.augmentation import Augmentation
+from clad.stages.contrastive import nt_xent
 from clad.stages.layers import LatentModel, Standardize, encode
+from clad.stages.rotations import choose_rotations, rotate_each
 from clad.training import Checkpoints, train
 
 Architecture = Literal["cvae", "cvae_large"]
@@ -102,7 +104,10 @@ class Autoencoder:
     """Learns latents by reconstruction: mean squared error, Adam.
 
     With ``denoise`` an image is to be restored from an augmented copy of it (Vincent et al. 2008),
-    so that the latent holds less of what augmentation changes, such as the lighting.
+    so that the latent holds less of what augmentation changes, such as the lighting. ``turns`` and
+    ``contrastive`` are the weights of two further terms, 0 for none: the cross-entropy of a linear
+    head that tells from the latent which way up the image is (Gidaris et al. 2018), and that of
+    finding an image's latent by the latent of another augmented copy of it (Chen et al. 2020).
     """
 
     def __init__(
@@ -115,8 +120,12 @@ class Autoencoder:
         learning_rate: float = 1e-3,
         schedule: str = "constant",
         denoise: bool = False,
+        turns: float = 0.0,
+        contrastive: float = 0.0,
     ) -> None:
         self.denoise = denoise
+        self.turns = turns
+        self.contrastive = contrastive
         self.architecture: Architecture = architecture
         self.latent_dim = latent_dim
         self.epochs = epochs
@@ -134,24 +143,41 @@ class Autoencoder:
     ) -> Autoencoder:
         """Train on ``images``; sets ``network_`` and ``losses_`` (one an epoch).
 
-        ``augment`` makes the copies where ``denoise`` asks for them.
+        ``augment`` makes the copies that ``denoise`` and ``contrastive`` ask for.
         """
+        rotations = choose_rotations("auto", images.shape)
         with runtime.seeded("autoencoder", "weights"):
             network = ConvolutionalAutoencoder(self.architecture, images.shape, self.latent_dim)
+            head = nn.Linear(self.latent_dim, rotations) if self.turns else None
         network.standardize.adapt(images)
-        runtime.place(network)
+        trained = network if head is None else nn.ModuleList([network, head])
+        runtime.place(trained)
+
+        def copy_of(x: Tensor, generator: torch.Generator) -> Tensor:
+            return x if augment is None else augment(x, generator)
 
         def loss(positions: NDArray[np.int64], generator: torch.Generator) -> Tensor:
             x = runtime.floats(images.read(positions))
-            shown = augment(x, generator) if self.denoise and augment is not None else x
+            shown = copy_of(x, generator) if self.denoise else x
             with runtime.autocast():
-                reconstruction = network(shown)
-            return F.mse_loss(reconstruction.float(), x)
+                latents = network.encode(shown)
+                reconstruction = network.decode(latents)
+            value = F.mse_loss(reconstruction.float(), x)
+            if self.contrastive:
+                with runtime.autocast():
+                    others = network.encode(copy_of(x, generator))
+                value = value + self.contrastive * nt_xent(latents.float(), others.float())
+            if head is not None:
+                turns = torch.randint(rotations, (len(x),), generator=generator).to(x.device)
+                with runtime.autocast():
+                    told = head(network.encode(rotate_each(shown, turns, rotations)))
+                value = value + self.turns * F.cross_entropy(told.float(), turns)
+            return value
 
         self.losses_ = train(
             "autoencoder",
-            network,
-            torch.optim.Adam(network.parameters(), lr=self.learning_rate),
+            trained,
+            torch.optim.Adam(trained.parameters(), lr=self.learning_rate),
             loss,
             len(images),
             epochs=self.epochs,

@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
+from clad.data.images import ImageSet
 from clad.errors import ConfigError
 from clad.runtime import Runtime
+from clad.stages.augmentation import Augmentation
 from clad.stages.autoencoder import Autoencoder, ConvolutionalAutoencoder
+from clad.stages.contrastive import nt_xent
+from clad.stages.layers import encode
 
 both = pytest.mark.parametrize("architecture", ["cvae", "cvae_large"])
 
@@ -98,6 +103,41 @@ def test_a_run_cut_off_ends_at_the_same_weights_bit_for_bit(
     whole, resumed = fit(None), resume(fit)
     assert resumed.losses_ == whole.losses_
     assert equal(resumed.network_, whole.network_)
+
+
+def test_a_run_with_every_term_goes_on_with_the_head_it_had(images, runtime, equal, resume):
+    def fit(checkpoints):
+        stage = Autoencoder("cvae", 3, epochs=3, batch_size=10, turns=0.1, contrastive=0.1)
+        return stage.fit(images, runtime, checkpoints, augment=Augmentation(crop=0.1))
+
+    whole, resumed = fit(None), resume(fit)
+    assert resumed.losses_ == whole.losses_
+    assert equal(resumed.network_, whole.network_)
+
+
+def test_contrastive_brings_the_copies_of_an_image_together(images, runtime):
+    augment = Augmentation(crop=0.2, brightness=0.5)
+
+    def confusion(weight):
+        stage = Autoencoder("cvae", 6, epochs=20, batch_size=15, contrastive=weight)
+        network = stage.fit(images, runtime, augment=augment).network_
+        latents = [encode(network, images, Runtime(seed=i), augment=augment) for i in (1, 2)]
+        return nt_xent(*map(torch.from_numpy, latents)).item()
+
+    assert confusion(1.0) < confusion(0.0)
+
+
+def test_turns_make_latents_that_tell_them(images, runtime):
+    turned = [np.rot90(images.read(), turn, axes=(2, 3)).copy() for turn in range(4)]
+    turns = np.repeat(np.arange(4), len(images))
+
+    def told(weight):
+        stage = Autoencoder("cvae", 3, epochs=30, batch_size=15, turns=weight)
+        network = stage.fit(images, runtime).network_
+        latents = np.concatenate([encode(network, ImageSet.of(each), runtime) for each in turned])
+        return LogisticRegression(max_iter=1000).fit(latents, turns).score(latents, turns)
+
+    assert told(1.0) > told(0.0)
 
 
 def test_bfloat16_trains_float32_weights(images):
