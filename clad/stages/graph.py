@@ -14,9 +14,9 @@ from clad.stages.kmeans import assign
 
 RESOLUTIONS = (0.1, 0.2, 0.4, 0.8, 1.6)  # of modularity, coarse to fine
 STABLE = 0.9
-LARGEST = 100  # rows of one group that a search looks past
 LIMIT = 50_000  # rows of a graph; of more a sample is clustered
-SMALL = 0.01  # of the images: a smaller community is joined to the nearest large one
+FEWEST = 15  # rows, or groups of them, that are a community of their own, and
+SMALL = 0.01  # at least this share of all; a smaller one is joined to the nearest large one
 
 
 class GraphClustering:
@@ -47,9 +47,10 @@ class GraphClustering:
         """Cluster float32 (N, D); sets ``labels_`` int64 (N,), largest cluster first,
         ``n_clusters_``, ``resolution_`` and ``stability_``.
 
-        ``groups`` int64 (N,): rows of one group, such as the frames of one track, are no neighbours
-        of each other. Where no resolution gives two clusters or more that are stable there is one:
-        normal is one thing, or what it consists of does not show here.
+        ``groups`` int64 (N,): rows of one group, such as the frames of one track, are near copies
+        and count as one where it is asked whether a community is large enough to be a cluster; a
+        few tracks, however long, are none. Where no resolution gives two clusters or more that are
+        stable there is one: normal is one thing, or what it consists of does not show here.
         """
         from sklearn.metrics import adjusted_rand_score
 
@@ -58,14 +59,14 @@ class GraphClustering:
             some = np.sort(rng.choice(len(X), self.limit, replace=False))
             self.fit(X[some], None if groups is None else groups[some])
             of_nearest = self.labels_[assign(X, X[some])[0]]
-            self.labels_ = _join_small(X, of_nearest, 0)  # in order of size once more
+            self.labels_ = _by_size(of_nearest)
             return self
-        graph = neighbour_graph(X, min(self.neighbours, len(X) - 1), groups)
-        smallest = max(self.neighbours, round(SMALL * len(X)))
+        graph = neighbour_graph(X, min(self.neighbours, len(X) - 1))
+        groups = np.arange(len(X)) if groups is None else groups
         candidates = []
-        for resolution in RESOLUTIONS if graph.nnz else ():  # one group alone has no edge
+        for resolution in RESOLUTIONS:
             runs = [leiden(graph, resolution, (self.seed + i) % 2**31) for i in range(self.reseeds)]
-            labels = _join_small(X, runs[0], smallest)
+            labels = _join_small(X, runs[0], groups)
             n_clusters = int(labels.max()) + 1
             agreement = [adjusted_rand_score(a, b) for a, b in combinations(runs, 2)]
             stability = float(np.mean(agreement))
@@ -97,19 +98,28 @@ def leiden(graph: object, resolution: float, seed: int) -> NDArray[np.int64]:
 
 
 def _join_small(
-    X: NDArray[np.float32], labels: NDArray[np.integer], smallest: int
+    X: NDArray[np.float32], labels: NDArray[np.integer], groups: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Labels 0..K-1, largest cluster first; members of small ones go to the nearest centre."""
-    sizes = np.bincount(labels)
-    order = np.argsort(-sizes, kind="stable")
-    large = order[: max(1, int((sizes >= smallest).sum()))]
-    renamed = np.full(len(sizes), -1)
-    renamed[large] = np.arange(len(large))
-    joined: NDArray[np.int64] = renamed[labels].astype(np.int64)
+    """Labels 0..K-1, largest cluster first; members of small ones go to the nearest centre.
+
+    A cluster is small by the number of ``groups`` (N,) that it has rows of.
+    """
+    labels = _by_size(labels)
+    of_cluster = np.unique(np.stack([labels, groups]), axis=1)[0]
+    smallest = max(FEWEST, round(SMALL * len(np.unique(groups))))
+    large = np.bincount(of_cluster) >= smallest
+    large[0] |= not large.any()
+    joined: NDArray[np.int64] = np.where(large, large.cumsum() - 1, -1)[labels]
     strays = joined < 0
     if strays.any():
-        joined[strays] = assign(X[strays], centroids(X, joined, len(large)))[0]
+        joined[strays] = assign(X[strays], centroids(X, joined, int(large.sum())))[0]
     return joined
+
+
+def _by_size(labels: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The same clusters, numbered from the largest."""
+    order = np.argsort(-np.bincount(labels), kind="stable")
+    return np.argsort(order)[labels].astype(np.int64)
 
 
 def centroids(
@@ -119,24 +129,16 @@ def centroids(
     return np.stack([X[labels == k].mean(axis=0) for k in range(n_clusters)])
 
 
-def neighbour_graph(
-    X: NDArray[np.float32], neighbours: int, groups: NDArray[np.int64] | None = None
-) -> Any:
-    """Symmetric 0 / 1 adjacency, scipy CSR (N, N): an edge where either is near the other.
-
-    Rows of one of the ``groups`` int64 (N,) do not count as near.
-    """
+def neighbour_graph(X: NDArray[np.float32], neighbours: int) -> Any:
+    """Symmetric 0 / 1 adjacency, scipy CSR (N, N): an edge where either is near the other."""
     import faiss
     from scipy import sparse
 
     X = np.ascontiguousarray(X, dtype=np.float32)
     n = len(X)
-    groups = np.arange(n) if groups is None else groups
-    within = int(np.unique(groups, return_counts=True)[1].max())
-    searched = min(neighbours + min(within, LARGEST), n)
-    _, nearest = faiss.knn(X, X, searched)
+    _, nearest = faiss.knn(X, X, neighbours + 1)
     # duplicates can push a row itself off first place, so by number
-    near = groups[nearest] != groups[:, None]
+    near = nearest != np.arange(n)[:, None]
     near &= near.cumsum(axis=1) <= neighbours
     rows = np.repeat(np.arange(n), near.sum(axis=1))
     ones = np.ones(len(rows), dtype=np.float32)

@@ -26,23 +26,27 @@ def test_no_point_is_its_own_neighbour_though_all_are_the_same():
     assert neighbour_graph(np.zeros((6, 2), np.float32), 3).diagonal().sum() == 0
 
 
-def test_points_of_one_group_are_no_neighbours_of_each_other():
-    """On the line 0, 1, 3, 7 with 0 and 1 a group: the nearest others are 3, 3, 1, 3."""
-    points = np.array([[0], [1], [3], [7]], np.float32)
-    graph = neighbour_graph(points, 1, np.array([5, 5, 8, 9]))
-    edges = [[0, 0, 1, 0], [0, 0, 1, 0], [1, 1, 0, 1], [0, 0, 1, 0]]
-    np.testing.assert_array_equal(graph.toarray(), edges)
-
-
 def test_tracks_of_near_copies_are_no_clusters():
     rng = np.random.default_rng(0)
     tracks = np.repeat(rng.normal(size=(20, 3)), 30, axis=0)
     frames = (tracks + rng.normal(0, 0.01, tracks.shape)).astype(np.float32)
     groups = np.repeat(np.arange(20), 30)
-    by_track = GraphClustering(seed=0).fit(frames).labels_
-    apart = GraphClustering(seed=0).fit(frames, groups).labels_
-    assert adjusted_rand_score(groups, by_track) > 0.7
-    assert adjusted_rand_score(groups, apart) < 0.5
+    assert GraphClustering(seed=0).fit(frames).n_clusters_ > 10
+    assert GraphClustering(seed=0).fit(frames, groups).n_clusters_ == 1
+
+
+def test_clusters_of_many_tracks_are_kept_and_the_few_join_the_nearest():
+    """Three places with 16, 16 and 14 tracks of 30 frames each: 15 are the fewest."""
+    rng = np.random.default_rng(0)
+    place = np.repeat([0, 1, 2], [16, 16, 14])
+    centres = np.array([[0.0, 0.0], [50.0, 0.0], [70.0, 0.0]])[place]
+    tracks = np.repeat(centres + rng.normal(0, 1, centres.shape), 30, axis=0)
+    frames = (tracks + rng.normal(0, 1, tracks.shape)).astype(np.float32)
+    groups, truth = np.repeat(np.arange(46), 30), np.repeat(place, 30)
+    assert adjusted_rand_score(truth, GraphClustering(seed=0).fit(frames).labels_) > 0.99
+    found = GraphClustering(seed=0).fit(frames, groups)
+    assert adjusted_rand_score(truth > 0, found.labels_) > 0.99
+    assert (np.diff(np.bincount(found.labels_)) <= 0).all()
 
 
 def test_one_group_alone_is_one_cluster():
