@@ -47,26 +47,27 @@ class GraphClustering:
         """Cluster float32 (N, D); sets ``labels_`` int64 (N,), largest cluster first,
         ``n_clusters_``, ``resolution_`` and ``stability_``.
 
-        ``groups`` int64 (N,): rows of one group, such as the frames of one track, are near copies
-        and count as one where it is asked whether a community is large enough to be a cluster; a
-        few tracks, however long, are none. Where no resolution gives two clusters or more that are
+        ``groups`` int64 (N,): rows of one group, such as the frames of one track, show the same
+        thing: all go where most of them are, and count as one where it is asked whether a community
+        is large enough to be a cluster. Where no resolution gives two clusters or more that are
         stable there is one: normal is one thing, or what it consists of does not show here.
         """
         from sklearn.metrics import adjusted_rand_score
 
+        groups = np.arange(len(X)) if groups is None else np.unique(groups, return_inverse=True)[1]
         if len(X) > self.limit:
             rng = np.random.default_rng(self.seed)
             some = np.sort(rng.choice(len(X), self.limit, replace=False))
-            self.fit(X[some], None if groups is None else groups[some])
+            self.fit(X[some], groups[some])
             of_nearest = self.labels_[assign(X, X[some])[0]]
-            self.labels_ = _by_size(of_nearest)
+            self.labels_ = _by_size(_of_most(of_nearest, groups))
             return self
         graph = neighbour_graph(X, min(self.neighbours, len(X) - 1))
-        groups = np.arange(len(X)) if groups is None else groups
         candidates = []
         for resolution in RESOLUTIONS:
-            runs = [leiden(graph, resolution, (self.seed + i) % 2**31) for i in range(self.reseeds)]
-            labels = _join_small(X, runs[0], groups)
+            seeds = [(self.seed + i) % 2**31 for i in range(self.reseeds)]
+            runs = [_of_most(leiden(graph, resolution, seed), groups) for seed in seeds]
+            labels = _by_size(_of_most(_join_small(X, runs[0], groups), groups))
             n_clusters = int(labels.max()) + 1
             agreement = [adjusted_rand_score(a, b) for a, b in combinations(runs, 2)]
             stability = float(np.mean(agreement))
@@ -97,10 +98,19 @@ def leiden(graph: object, resolution: float, seed: int) -> NDArray[np.int64]:
     return labels
 
 
+def _of_most(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each row's label that most rows of its group have; groups int64 (N,) in 0..G-1."""
+    from scipy import sparse
+
+    counts = sparse.coo_matrix((np.ones(len(labels), np.int64), (groups, labels))).tocsr()
+    most: NDArray[np.int64] = np.asarray(counts.argmax(axis=1)).ravel().astype(np.int64)
+    return most[groups]
+
+
 def _join_small(
     X: NDArray[np.float32], labels: NDArray[np.integer], groups: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Labels 0..K-1, largest cluster first; members of small ones go to the nearest centre.
+    """Labels 0..K-1; members of small clusters go to the nearest centre of a large one.
 
     A cluster is small by the number of ``groups`` (N,) that it has rows of.
     """

@@ -46,7 +46,19 @@ def test_clusters_of_many_tracks_are_kept_and_the_few_join_the_nearest():
     assert adjusted_rand_score(truth, GraphClustering(seed=0).fit(frames).labels_) > 0.99
     found = GraphClustering(seed=0).fit(frames, groups)
     assert adjusted_rand_score(truth > 0, found.labels_) > 0.99
+    assert all(len(np.unique(found.labels_[groups == track])) == 1 for track in range(46))
     assert (np.diff(np.bincount(found.labels_)) <= 0).all()
+
+
+def test_a_track_goes_where_most_of_its_frames_are():
+    """Each of 40 tracks has 20 frames in its own of two places and 5 in the other."""
+    rng = np.random.default_rng(0)
+    groups, place = np.repeat(np.arange(40), 25), np.repeat(np.arange(40) % 2, 25)
+    seen = np.where(np.tile(np.arange(25), 40) < 20, place, 1 - place)
+    frames = (np.stack([20 * seen, 0 * seen], axis=1) + rng.normal(size=(1000, 2))).astype("f4")
+    assert adjusted_rand_score(seen, GraphClustering(seed=0).fit(frames).labels_) > 0.99
+    found = GraphClustering(seed=0).fit(frames, groups)
+    np.testing.assert_array_equal(found.labels_ == found.labels_[0], place == place[0])
 
 
 def test_one_group_alone_is_one_cluster():
