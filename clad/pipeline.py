@@ -165,7 +165,7 @@ class CLAD(Detector):
         augment = self._make_augmentation(images)
         part, seed = config.validation, runtime.seed_for("validation")
         held_out = validation_split(images, part.fraction, part.maximum, seed)
-        train = images.take(~held_out)
+        train, unseen = images.take(~held_out), images.take(held_out)
         with self._timed("autoencoder"):
             stage1 = Autoencoder(**dict(config.autoencoder))
             stage1.fit(train, runtime, checkpoints, augment=augment)
@@ -182,22 +182,25 @@ class CLAD(Detector):
         with self._timed("classifier"):
             stage3 = Classifier(**{**dict(config.classifier), "rotations": rotations})
             stage3.fit(train, clusters, n_clusters, runtime, checkpoints, augment=augment)
+            alike = np.ones(n_clusters, np.int64)
             for _ in stage3.epochs_of(train)[1:]:
-                anew = self._cluster_anew(stage3.transform(train, runtime), train.groups)
+                features = stage3.transform(train, runtime)
+                anew = self._cluster_anew(features, train.groups)
                 if anew.any():
                     clusters, n_clusters = anew, int(anew.max()) + 1
-                stage3.refine(train, clusters, n_clusters, runtime, checkpoints, augment=augment)
+                known = self._clusters_of(unseen, train, clusters, stage2, stage3, features)
+                alike = stage3.look_alike(unseen, known, n_clusters, runtime)
+                stage3.refine(
+                    train, clusters, n_clusters, runtime, checkpoints, augment=augment, alike=alike
+                )
         labels = np.empty(len(images), np.int64)
         labels[~held_out] = clusters
-        if held_out.any():
-            labels[held_out] = self._clusters_of(
-                images.take(held_out), train, clusters, stage2, stage3
-            )
+        labels[held_out] = self._clusters_of(unseen, train, clusters, stage2, stage3)
         odin = choose(
             config.odin.temperature,
             config.odin.perturbation,
             stage3.network_,
-            images.take(held_out),
+            unseen,
             labels[held_out] * rotations,  # upright
             runtime,
         )
@@ -209,7 +212,7 @@ class CLAD(Detector):
         elif config.score.method != "odin":
             with self._timed("score"):
                 fused = make_fused(config, rotations, runtime)
-                fused.fit(stage3.network_, images, held_out, runtime)
+                fused.fit(stage3.network_, images, held_out, runtime, alike[labels[held_out]])
         model = Model(
             config=config.model_copy(update={"odin": Odin(**vars(odin))}),
             shape=images.shape,
@@ -242,12 +245,19 @@ class CLAD(Detector):
         clusters: NDArray[np.int64],
         stage2: DEC,
         stage3: Classifier,
+        features: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int64]:
-        """Pseudo-labels int64 (N,): stage 2's, or of the nearest features where those are anew."""
+        """Pseudo-labels int64 (N,): stage 2's, or of the nearest features where those are anew.
+
+        ``features``: stage 3's of the known images, where they are at hand.
+        """
+        if not len(new):
+            return np.empty(0, np.int64)
         if clusters is stage2.labels_:
             return stage2.predict(new, self.runtime_)
-        near, features = (stage3.transform(each, self.runtime_) for each in (new, known))
-        return clusters[assign(near, features)[0]]
+        if features is None:
+            features = stage3.transform(known, self.runtime_)
+        return clusters[assign(stage3.transform(new, self.runtime_), features)[0]]
 
     def _make_augmentation(self, images: ImageSet) -> Augmentation:
         """As configured; ``flip: auto`` where mirror images look as normal as the images do."""

@@ -463,6 +463,15 @@ def test_a_further_round_has_clusters_of_what_the_first_learnt(tiny, normals, mi
     assert CLAD(tiny).fit(normals[:150]).n_clusters_ == 4, "the number asked for stays"
 
 
+def test_turns_that_normal_images_do_not_show_are_dropped(tiny, normals, caplog):
+    tiny["classifier"].update(epochs=2, rounds=2, rotations="auto")
+    tiny["validation"] = {"fraction": 0.5}
+    caplog.set_level("INFO", "clad")
+    alike_upside_down = np.maximum(normals, normals[:, ::-1, ::-1])
+    CLAD(tiny).fit(alike_upside_down[:250])
+    assert "of 3 clusters look the same turned" in caplog.text
+
+
 def test_turns_are_no_score_without_turns(tiny, normals):
     tiny["score"] = {"method": "turns"}
     tiny["classifier"]["rotations"] = 1

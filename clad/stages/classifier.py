@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from clad.data.images import ImageSet
-from clad.runtime import Runtime
+from clad.runtime import Runtime, log
 from clad.stages.augmentation import Augmentation
 from clad.stages.layers import FeatureModel, Standardize, rows_of
-from clad.stages.rotations import rotate_each
+from clad.stages.rotations import alike, rotate, rotate_each, shared_targets
 from clad.training import Checkpoints, train
 
 Stem = Literal["torchvision", "small", "small-stride"]
@@ -168,10 +168,12 @@ class Classifier:
         checkpoints: Checkpoints | None = None,
         *,
         augment: Augmentation | None = None,
+        alike: NDArray[np.int64] | None = None,
     ) -> Classifier:
         """Train on for another round with these labels, a new head on the same trunk.
 
-        ``losses_`` goes on.
+        ``losses_`` goes on. ``alike``: int64 (K,), in how many turns each cluster looks the same;
+        those are not to be told any more.
         """
         self._round += 1
         runtime = replace(runtime, seed=runtime.seed_for("round", self._round))
@@ -180,7 +182,31 @@ class Classifier:
         network.trunk.load_state_dict(self.network_.trunk.state_dict())
         self.network_ = network
         checkpoints = checkpoints and checkpoints.part(f"round-{self._round}")
-        return self._train(images, labels, runtime, checkpoints, augment)
+        return self._train(images, labels, runtime, checkpoints, augment, alike)
+
+    def look_alike(
+        self, images: ImageSet, clusters: NDArray[np.int64], n_clusters: int, runtime: Runtime
+    ) -> NDArray[np.int64]:
+        """In how many turns each cluster of these images, int64 (N,), looks the same: int64 (K,).
+
+        Asked of images that it was not trained on (``rotations.alike``).
+        """
+        network, rotations = self.network_.eval(), self.rotations
+
+        def believed(x: Tensor) -> Tensor:
+            logits = [network(rotate(x, turn, rotations)) for turn in range(rotations)]
+            of_turn = torch.stack(logits, dim=1).unflatten(2, (-1, rotations))
+            return of_turn.logsumexp(dim=2).flatten(1)
+
+        if rotations == 1 or not len(images):
+            return np.ones(n_clusters, np.int64)
+        rows = rows_of(believed, images, runtime, "turns", batch_size=512)
+        found = alike(rows.reshape(-1, rotations, rotations), clusters, n_clusters)
+        if (found > 1).any():
+            log.info(
+                "classifier: %d of %d clusters look the same turned", (found > 1).sum(), n_clusters
+            )
+        return found
 
     def _network(self, images: ImageSet, n_classes: int, runtime: Runtime) -> ResNet18:
         with runtime.seeded("classifier", "weights"):
@@ -204,10 +230,14 @@ class Classifier:
         runtime: Runtime,
         checkpoints: Checkpoints | None,
         augment: Augmentation | None,
+        alike: NDArray[np.int64] | None = None,
     ) -> Classifier:
         network = self.network_
         runtime.place(network)
         targets = torch.from_numpy(labels).to(runtime.device)
+        shared = None
+        if alike is not None and alike.max() > 1:
+            shared = shared_targets(alike, self.rotations).to(runtime.device)
 
         def loss(positions: NDArray[np.int64], generator: torch.Generator) -> Tensor:
             x, target = runtime.floats(images.read(positions)), targets[positions]
@@ -218,6 +248,8 @@ class Classifier:
                 turns = turns.to(x.device)
                 x = rotate_each(x, turns, self.rotations)
                 target = target * self.rotations + turns
+            if shared is not None:
+                target = shared[target]
             with runtime.autocast():
                 logits = network(x)
             return F.cross_entropy(logits.float(), target)

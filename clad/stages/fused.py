@@ -41,8 +41,9 @@ class Fused:
     ``fused`` standardises these four on normal images the classifier was not trained on and joins
     them by Fisher's method: -sum w log(1 - Phi(z)). One that is high raises the score, and the
     others cannot take that back. The weights come from the same images. With c the share of the
-    entropy of their turns that the classifier removes, logits and features count w = c^2 / (c^2 +
-    (1 - c)^2), texture and patches the rest. No anomaly is involved.
+    entropy of their turns that the classifier removes, of what there is to remove where an image
+    looks the same in several, logits and features count w = c^2 / (c^2 + (1 - c)^2), texture and
+    patches the rest. No anomaly is involved.
     ``parts`` are those joined: models of format 2 have no patches.
     """
 
@@ -67,10 +68,12 @@ class Fused:
         images: ImageSet,
         held_out: NDArray[np.bool_],
         runtime: Runtime,
+        alike: NDArray[np.int64] | None = None,
     ) -> Fused:
         """Keep what at most ``limit`` of the images trained on are like.
 
-        ``held_out``: bool (N,), the images that the network was not trained on.
+        ``held_out``: bool (N,), the images that the network was not trained on. ``alike``: int64
+        (n_held_out,), in how many turns each of them looks the same; one by default.
 
         Sets ``features_`` float32 (R, M, F), ``textures_`` float32 (R, M, T), ``whitening_``
         float32 (T, T), ``dictionary_``, ``patches_`` float32 (M, P), ``patch_whitening_`` float32
@@ -100,8 +103,10 @@ class Fused:
         self.scales_ = np.maximum(values.std(axis=1), 1e-12)
         known_turns = 0.5
         if self.rotations > 1:
-            unknown = parts["turns"].mean() / np.log(self.rotations)
-            known_turns = float(np.clip(1 - unknown, 0, 1))
+            alike = np.ones(held_out.sum(), np.int64) if alike is None else alike
+            unknown = (parts["turns"] - np.log(alike)).mean()
+            to_know = np.log(self.rotations / alike).mean()
+            known_turns = float(np.clip(1 - unknown / to_know, 0, 1)) if to_know else 0.0
         # as odds, squared: which of the two witnesses is the better one is soon clear
         share = known_turns**2 / (known_turns**2 + (1 - known_turns) ** 2)
         self.weights_ = np.array(

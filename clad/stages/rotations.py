@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clad.errors import ConfigError
+
+TOLD = 0.6  # of pairs of turns told right; at 0.5 they are guessed
+ASKED = 20  # images of a cluster, at least, for an answer
 
 
 def choose_rotations(rotations: int | Literal["auto"], shape: tuple[int, int, int]) -> int:
@@ -38,3 +43,42 @@ def rotate_each(x: Tensor, turns: Tensor, rotations: int) -> Tensor:
         chosen = turns == turn
         turned[chosen] = rotate(x[chosen], turn, rotations)
     return turned
+
+
+def alike(
+    believed: NDArray[np.floating], clusters: NDArray[np.int64], n_clusters: int
+) -> NDArray[np.int64]:
+    """In how many turns each cluster looks the same, int64 (K,): 1, 2 (half round) or all R.
+
+    ``believed``: float (N, R, R), how far image i, turned by r, is believed to be turned by s; R is
+    2 or 4. ``clusters``: int64 (N,) of the images. Two turns look the same where the right one of
+    them is believed more in under ``TOLD`` of the cases; fewer than ``ASKED`` images do not say.
+    """
+    rotations = believed.shape[1]
+    turns = np.arange(rotations)
+    right = believed[:, turns, turns]
+    told = [
+        (right > believed[:, turns, (turns + step) % rotations]).mean(axis=1)
+        for step in range(1, rotations)
+    ]
+    found = np.ones(n_clusters, np.int64)
+    for cluster in range(n_clusters):
+        of_cluster = clusters == cluster
+        if of_cluster.sum() < ASKED:
+            continue
+        same = [share[of_cluster].mean() < TOLD for share in told]
+        if all(same):
+            found[cluster] = rotations
+        elif same[len(same) // 2]:  # half round
+            found[cluster] = 2
+    return found
+
+
+def shared_targets(alike: NDArray[np.int64], rotations: int) -> Tensor:
+    """Float (K * R, K * R): each class (cluster x turn) spread evenly over the turns like it."""
+    targets = torch.zeros(len(alike) * rotations, len(alike) * rotations)
+    for cluster, count in enumerate(alike.tolist()):
+        for turn in range(rotations):
+            like = [(turn + step) % rotations for step in range(0, rotations, rotations // count)]
+            targets[cluster * rotations + turn, [cluster * rotations + t for t in like]] = 1 / count
+    return targets

@@ -169,6 +169,32 @@ def test_a_further_round_goes_on_from_the_trunk_with_another_head():
     assert torch.equal(first.standardize.mean, stage3.network_.standardize.mean)
 
 
+def test_turns_that_held_out_images_cannot_tell_are_not_asked_for_again(make_images, runtime):
+    """Bright at the top there is one way up, bright in the middle there is none."""
+    top_or_middle = np.arange(90) % 3 != 1
+    images, unseen = (make_images(n=90, seed=s).take(top_or_middle) for s in (0, 1))
+    kinds = np.arange(60) % 2
+    stage = Classifier(
+        stem="small-stride",
+        width=16,
+        epochs=20,
+        rounds=2,
+        batch_size=10,
+        learning_rate=0.003,
+        rotations=4,
+        schedule="one-cycle",
+    )
+    stage.fit(images, kinds, 2, runtime)
+    alike = stage.look_alike(unseen, kinds, 2, runtime)
+    assert alike.tolist() == [1, 4]
+    assert stage.look_alike(unseen.take(np.arange(0)), kinds[:0], 2, runtime).tolist() == [1, 1]
+    stage.refine(images, kinds, 2, runtime, alike=alike)
+    with torch.inference_mode():
+        of_middle = stage.network_.eval()(runtime.floats(unseen.read()))[kinds == 1]
+    shares = of_middle.softmax(1)[:, 4:].mean(0)
+    assert shares.tolist() == pytest.approx([0.25] * 4, abs=0.1)
+
+
 def test_features_are_of_unit_length():
     images = ImageSet.of(np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), np.uint8))
     stage3 = Classifier(width=16, epochs=1).fit(images, np.arange(20) % 2, 2, RUNTIME)

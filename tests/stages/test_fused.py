@@ -108,6 +108,17 @@ def test_the_classifier_counts_as_much_as_it_knows_of_the_turns():
     assert 0.66 < share < 0.67
     assert fused.weights_.tolist() == pytest.approx([share, share, 1 - share, 1 - share])
 
+    # where a turn cannot be seen there is nothing to know of it
+    alike = np.full(10, 2)
+    fused.fit(network, brighter_left, masked(40, 10), RUNTIME, alike)
+    assert fused.weights_.tolist() == [0, 0, 1, 1]
+    even = ImageSet.of(np.full((40, 1, 2, 2), 99, np.uint8) + offsets)
+    of_both = ImageSet.of(np.concatenate([brighter_left.read()[:35], even.read()[:5]]))
+    alike[:5] = 1  # there is one bit to know of each of these, and 0.585 is known
+    fused.fit(network, of_both, masked(40, 10), RUNTIME, alike)
+    share = known**2 / (known**2 + (1 - known) ** 2)
+    assert fused.weights_.tolist() == pytest.approx([share, share, 1 - share, 1 - share])
+
 
 def test_a_part_that_is_the_score_alone_costs_nothing_of_the_others(monkeypatch):
     network, fused = fitted("logits")
