@@ -50,7 +50,7 @@ ONLY = {
 }
 # Stages stand alone; arrays cross the border. These may use each other.
 STAGES = {
-    "autoencoder": {"augmentation"},
+    "autoencoder": {"augmentation", "contrastive", "rotations"},
     "dec": {"augmentation", "kmeans", "graph"},
     "graph": {"kmeans"},
     "classifier": {"augmentation", "rotations"},
