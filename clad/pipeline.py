@@ -31,7 +31,7 @@ from clad.stages.dec import DEC
 from clad.stages.graph import GraphClustering, centroids
 from clad.stages.kmeans import KMeans, assign
 from clad.stages.odin import choose
-from clad.stages.rotations import choose_rotations
+from clad.stages.rotations import choose_rotations, look_alike, turn_loss
 from clad.threshold import make
 from clad.tiled import TiledModel
 
@@ -182,17 +182,8 @@ class CLAD(Detector):
         with self._timed("classifier"):
             stage3 = Classifier(**{**dict(config.classifier), "rotations": rotations})
             stage3.fit(train, clusters, n_clusters, runtime, checkpoints, augment=augment)
-            alike = np.ones(n_clusters, np.int64)
-            for _ in stage3.epochs_of(train)[1:]:
-                features = stage3.transform(train, runtime)
-                anew = self._cluster_anew(features, train.groups)
-                if anew.any():
-                    clusters, n_clusters = anew, int(anew.max()) + 1
-                known = self._clusters_of(unseen, train, clusters, stage2, stage3, features)
-                alike = stage3.look_alike(unseen, known, n_clusters, runtime)
-                stage3.refine(
-                    train, clusters, n_clusters, runtime, checkpoints, augment=augment, alike=alike
-                )
+            clusters, alike = self._refine(stage3, stage2, train, unseen, augment, checkpoints)
+            n_clusters = len(alike)
         labels = np.empty(len(images), np.int64)
         labels[~held_out] = clusters
         labels[held_out] = self._clusters_of(unseen, train, clusters, stage2, stage3)
@@ -226,6 +217,44 @@ class CLAD(Detector):
         )
         losses = {"autoencoder": stage1.losses_, "dec": stage2.losses_}
         return model, labels, {**losses, "classifier": stage3.losses_}
+
+    def _refine(
+        self,
+        stage3: Classifier,
+        stage2: DEC,
+        train: ImageSet,
+        unseen: ImageSet,
+        augment: Augmentation,
+        checkpoints: Checkpoints | None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rounds after the first, while ``unseen`` normal images do not say that one harmed.
+
+        Returns the clusters int64 (N,) of the last, and in how many turns each looks the same.
+        """
+        runtime = self.runtime_
+        clusters, n_clusters = stage2.labels_, len(stage2.centers_)
+        alike = np.ones(n_clusters, np.int64)
+        believed = stage3.believe(unseen, runtime)
+        for number, _ in enumerate(stage3.epochs_of(train)[1:], start=2):
+            features = stage3.transform(train, runtime)
+            anew = self._cluster_anew(features, train.groups)
+            labels, n_labels = clusters, n_clusters
+            if anew.any():
+                labels, n_labels = anew, int(anew.max()) + 1
+            known = self._clusters_of(unseen, train, labels, stage2, stage3, features)
+            same = look_alike(believed, known, n_labels)
+            if same.max() > 1:
+                log.info("%d of %d clusters look the same turned", (same > 1).sum(), n_labels)
+            stage3.refine(
+                train, labels, n_labels, runtime, checkpoints, augment=augment, alike=same
+            )
+            before, believed = believed, stage3.believe(unseen, runtime)
+            if turn_loss(before) < turn_loss(believed):
+                stage3.undo()
+                log.info("classifier: round %d undone, held-out images are told worse", number)
+                break
+            clusters, n_clusters, alike = labels, n_labels, same
+        return clusters, alike
 
     def _cluster_anew(
         self, features: NDArray[np.float32], groups: NDArray[np.int64] | None

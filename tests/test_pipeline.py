@@ -451,6 +451,9 @@ def test_a_further_round_has_clusters_of_what_the_first_learnt(tiny, normals, mi
             return self
 
     monkeypatch.setattr("clad.pipeline.GraphClustering", Halves)
+    monkeypatch.setattr(
+        "clad.pipeline.turn_loss", lambda believed: 0.0
+    )  # so short a training harms
     tiny["dec"]["clusters"] = "auto"
     tiny["classifier"].update(epochs=2, rounds=2)
     found = CLAD(tiny).fit(normals[:150])
@@ -461,6 +464,25 @@ def test_a_further_round_has_clusters_of_what_the_first_learnt(tiny, normals, mi
     assert set(found.score_images(mixed).cluster.tolist()) <= {0, 1}
     tiny["dec"]["clusters"] = 4
     assert CLAD(tiny).fit(normals[:150]).n_clusters_ == 4, "the number asked for stays"
+
+
+@pytest.mark.parametrize("worse", [True, False])
+def test_a_round_after_which_held_out_images_are_told_worse_is_undone(
+    worse, tiny, normals, caplog, monkeypatch
+):
+    losses = iter([0.5, 0.6] if worse else [0.5, 0.5])
+    monkeypatch.setattr("clad.pipeline.turn_loss", lambda believed: next(losses))
+    tiny["classifier"].update(epochs=4, rounds=2)
+    caplog.set_level("INFO", "clad")
+    found = CLAD(tiny).fit(normals[:150])
+    assert ("round 2 undone, held-out images are told worse" in caplog.text) == worse
+    assert len(found.losses_["classifier"]) == (2 if worse else 4)
+
+
+def test_rounds_need_no_image_held_out(tiny, normals):
+    tiny["classifier"].update(epochs=2, rounds=2)
+    tiny.update(validation={"fraction": 0.0}, score={"method": "odin"})
+    assert len(CLAD(tiny).fit(normals[:150]).losses_["classifier"]) == 2
 
 
 def test_turns_that_normal_images_do_not_show_are_dropped(tiny, normals, caplog):

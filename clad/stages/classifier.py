@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from clad.data.images import ImageSet
-from clad.runtime import Runtime, log
+from clad.runtime import Runtime
 from clad.stages.augmentation import Augmentation
 from clad.stages.layers import FeatureModel, Standardize, rows_of
-from clad.stages.rotations import alike, rotate, rotate_each, shared_targets
+from clad.stages.rotations import rotate, rotate_each, shared_targets
 from clad.training import Checkpoints, train
 
 Stem = Literal["torchvision", "small", "small-stride"]
@@ -180,33 +180,29 @@ class Classifier:
         network = self._network(images, n_classes, runtime)
         network.standardize.load_state_dict(self.network_.standardize.state_dict())
         network.trunk.load_state_dict(self.network_.trunk.state_dict())
+        self._before = self.network_, len(self.losses_)
         self.network_ = network
         checkpoints = checkpoints and checkpoints.part(f"round-{self._round}")
         return self._train(images, labels, runtime, checkpoints, augment, alike)
 
-    def look_alike(
-        self, images: ImageSet, clusters: NDArray[np.int64], n_clusters: int, runtime: Runtime
-    ) -> NDArray[np.int64]:
-        """In how many turns each cluster of these images, int64 (N,), looks the same: int64 (K,).
+    def undo(self) -> None:
+        """Go back to the network and losses from before the last ``refine``."""
+        self.network_, rounds = self._before
+        del self.losses_[rounds:]
 
-        Asked of images that it was not trained on (``rotations.alike``).
-        """
+    def believe(self, images: ImageSet, runtime: Runtime) -> NDArray[np.float32]:
+        """Log-probabilities float32 (N, R, R): image i, turned by r, is turned by s."""
         network, rotations = self.network_.eval(), self.rotations
+        if not len(images):
+            return np.empty((0, rotations, rotations), np.float32)
 
         def believed(x: Tensor) -> Tensor:
             logits = [network(rotate(x, turn, rotations)) for turn in range(rotations)]
-            of_turn = torch.stack(logits, dim=1).unflatten(2, (-1, rotations))
+            of_turn = torch.stack(logits, dim=1).log_softmax(dim=2).unflatten(2, (-1, rotations))
             return of_turn.logsumexp(dim=2).flatten(1)
 
-        if rotations == 1 or not len(images):
-            return np.ones(n_clusters, np.int64)
         rows = rows_of(believed, images, runtime, "turns", batch_size=512)
-        found = alike(rows.reshape(-1, rotations, rotations), clusters, n_clusters)
-        if (found > 1).any():
-            log.info(
-                "classifier: %d of %d clusters look the same turned", (found > 1).sum(), n_clusters
-            )
-        return found
+        return rows.reshape(-1, rotations, rotations)
 
     def _network(self, images: ImageSet, n_classes: int, runtime: Runtime) -> ResNet18:
         with runtime.seeded("classifier", "weights"):

@@ -45,14 +45,14 @@ def rotate_each(x: Tensor, turns: Tensor, rotations: int) -> Tensor:
     return turned
 
 
-def alike(
+def look_alike(
     believed: NDArray[np.floating], clusters: NDArray[np.int64], n_clusters: int
 ) -> NDArray[np.int64]:
     """In how many turns each cluster looks the same, int64 (K,): 1, 2 (half round) or all R.
 
     ``believed``: float (N, R, R), how far image i, turned by r, is believed to be turned by s; R is
-    2 or 4. ``clusters``: int64 (N,) of the images. Two turns look the same where the right one of
-    them is believed more in under ``TOLD`` of the cases; fewer than ``ASKED`` images do not say.
+    1, 2 or 4. ``clusters``: int64 (N,) of the images. Two turns look the same where the right one
+    of them is believed more in under ``TOLD`` of the cases; fewer than ``ASKED`` images do not say.
     """
     rotations = believed.shape[1]
     turns = np.arange(rotations)
@@ -64,7 +64,7 @@ def alike(
     found = np.ones(n_clusters, np.int64)
     for cluster in range(n_clusters):
         of_cluster = clusters == cluster
-        if of_cluster.sum() < ASKED:
+        if rotations == 1 or of_cluster.sum() < ASKED:
             continue
         same = [share[of_cluster].mean() < TOLD for share in told]
         if all(same):
@@ -72,6 +72,12 @@ def alike(
         elif same[len(same) // 2]:  # half round
             found[cluster] = 2
     return found
+
+
+def turn_loss(believed: NDArray[np.floating]) -> float:
+    """Mean cross-entropy of the turns, from log-probabilities (N, R, R); 0 where N is."""
+    right = np.diagonal(believed, axis1=1, axis2=2)
+    return -float(right.mean()) if right.size else 0.0
 
 
 def shared_targets(alike: NDArray[np.int64], rotations: int) -> Tensor:

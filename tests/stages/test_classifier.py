@@ -7,6 +7,7 @@ import torch
 from clad.data.images import ImageSet
 from clad.runtime import Runtime
 from clad.stages.classifier import Classifier, ResNet18
+from clad.stages.rotations import look_alike
 
 RUNTIME = Runtime()
 
@@ -167,6 +168,9 @@ def test_a_further_round_goes_on_from_the_trunk_with_another_head():
     ):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
     assert torch.equal(first.standardize.mean, stage3.network_.standardize.mean)
+    stage3.undo()
+    assert stage3.network_ is first
+    assert stage3.losses_ == losses
 
 
 def test_turns_that_held_out_images_cannot_tell_are_not_asked_for_again(make_images, runtime):
@@ -185,9 +189,11 @@ def test_turns_that_held_out_images_cannot_tell_are_not_asked_for_again(make_ima
         schedule="one-cycle",
     )
     stage.fit(images, kinds, 2, runtime)
-    alike = stage.look_alike(unseen, kinds, 2, runtime)
+    believed = stage.believe(unseen, runtime)
+    np.testing.assert_allclose(np.exp(believed).sum(axis=2), 1, rtol=1e-5)
+    alike = look_alike(believed, kinds, 2)
     assert alike.tolist() == [1, 4]
-    assert stage.look_alike(unseen.take(np.arange(0)), kinds[:0], 2, runtime).tolist() == [1, 1]
+    assert stage.believe(unseen.take(np.arange(0)), runtime).shape == (0, 4, 4)
     stage.refine(images, kinds, 2, runtime, alike=alike)
     with torch.inference_mode():
         of_middle = stage.network_.eval()(runtime.floats(unseen.read()))[kinds == 1]

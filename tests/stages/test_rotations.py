@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from clad.errors import ConfigError
-from clad.stages.rotations import alike, choose_rotations, rotate, rotate_each, shared_targets
+from clad.stages.rotations import (
+    choose_rotations,
+    look_alike,
+    rotate,
+    rotate_each,
+    shared_targets,
+    turn_loss,
+)
 
 IMAGE = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 1, 2, 2)
 TURNS = ([[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]])
@@ -44,17 +51,24 @@ def beliefs(kind, n=20, rotations=4):
 
 @pytest.mark.parametrize(("kind", "count"), [("all", 1), ("half", 2), ("none", 4)])
 def test_turns_that_a_cluster_looks_the_same_in(kind, count):
-    assert alike(beliefs(kind), np.zeros(20, np.int64), 1).tolist() == [count]
+    assert look_alike(beliefs(kind), np.zeros(20, np.int64), 1).tolist() == [count]
 
 
 def test_each_cluster_has_an_answer_of_its_own_and_few_images_have_none():
     rows = np.concatenate([beliefs("half"), beliefs("all"), beliefs("none", n=19)])
-    assert alike(rows, np.repeat([0, 1, 2], [20, 20, 19]), 4).tolist() == [2, 1, 1, 1]
+    assert look_alike(rows, np.repeat([0, 1, 2], [20, 20, 19]), 4).tolist() == [2, 1, 1, 1]
 
 
 def test_of_two_turns_both_look_the_same_or_neither():
-    assert alike(beliefs("all", rotations=2), np.zeros(20, np.int64), 1).tolist() == [1]
-    assert alike(beliefs("none", rotations=2), np.zeros(20, np.int64), 1).tolist() == [2]
+    assert look_alike(beliefs("all", rotations=2), np.zeros(20, np.int64), 1).tolist() == [1]
+    assert look_alike(beliefs("none", rotations=2), np.zeros(20, np.int64), 1).tolist() == [2]
+
+
+def test_the_loss_of_turns_by_hand():
+    """Probabilities 1/2 and 1/4 of the right turn: (log 2 + log 4) / 2."""
+    believed = np.log([[[0.5, 0.5], [0.75, 0.25]]])
+    assert turn_loss(believed) == pytest.approx(1.5 * np.log(2))
+    assert turn_loss(believed[:0]) == 0
 
 
 def test_targets_are_shared_by_turns_that_look_the_same():
