@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,14 @@ class Measured:
 
     ``score``: float64 (N,), higher = more anomalous. ``cluster``: int64 (N,), predicted.
     ``confidence``: float64 (N,), of the classifier at ODIN's temperature; with ODIN's perturbation
-    where ODIN is the score.
+    where ODIN is the score. ``parts``: float64 (N,) by name, the scores that a fused one is made of
+    and those that come with them.
     """
 
     score: NDArray[np.float64]
     cluster: NDArray[np.int64]
     confidence: NDArray[np.float64]
+    parts: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def joined(parts: Sequence[Measured]) -> Measured:
@@ -49,7 +51,13 @@ def joined(parts: Sequence[Measured]) -> Measured:
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("score", "cluster", "confidence")
     )
-    return Measured(score, cluster, confidence)
+    names = parts[0].parts
+    return Measured(
+        score,
+        cluster,
+        confidence,
+        {name: np.concatenate([part.parts[name] for part in parts]) for name in names},
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +83,10 @@ class Model:
         with memory_advice("scoring: out of memory; give fewer images at a time"):
             if self.fused is not None:
                 own = self.fused.kept_ if fitted else None
-                score, logits = self.fused.score(self.classifier, images, runtime, own)
+                score, logits, parts = self.fused.score(self.classifier, images, runtime, own)
+                cluster = self._cluster(logits.argmax(axis=1))
                 log_s = log_confidence(torch.from_numpy(logits), self.odin.temperature)
-                return Measured(score, self._cluster(logits.argmax(axis=1)), log_s.exp().numpy())
+                return Measured(score, cluster, log_s.exp().numpy(), parts)
             odin = self.odin.score(self.classifier, images, runtime)
             score = odin.scores
             if self.neighbours is not None:

@@ -40,7 +40,8 @@ def evaluate(
     start = time.perf_counter()
     detector = CLAD(config, progress=progress).fit(task.train, checkpoints=checkpoints)
     scoring = time.perf_counter()
-    scores = detector.score_images(task.test)
+    said = detector.measure(task.test)
+    scores = detector.decide([said])
     end = time.perf_counter()
 
     answers = task.answers
@@ -56,6 +57,9 @@ def evaluate(
         "auroc_by_class": metrics.per_class_auroc(
             scores.score, answers.test_anomalous, [answers.classes[i] for i in answers.test_labels]
         ),
+        "auroc_by_part": {
+            name: metrics.auroc(part, answers.test_anomalous) for name, part in said.parts.items()
+        },
         "trade_off": [
             asdict(cost)
             for cost in trade_off(detector.calibration_, scores.score, answers.test_anomalous)

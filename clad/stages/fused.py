@@ -121,14 +121,15 @@ class Fused:
         images: ImageSet,
         runtime: Runtime,
         own: NDArray[np.bool_] | None = None,
-    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Anomaly scores float64 (N,), higher = more anomalous; upright logits float32 (N, K * R).
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32], Parts]:
+        """Anomaly scores float64 (N,), higher = more anomalous; upright logits float32 (N, K * R);
+        each part's own scores, by name, and what else the logits say.
 
         ``own``: bool (N,), the images whose own features are among those kept; theirs do not count.
         """
         wanted = self.parts if self.method == "fused" else (self.method,)
         parts, logits = self._parts(network, images, runtime, own, wanted)
-        return self.join(parts), logits
+        return self.join(parts), logits, parts
 
     def join(self, parts: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """The parts' scores (N,) as the one that ``method`` asks for, float64 (N,)."""

@@ -103,6 +103,9 @@ def test_the_measurement_is_what_the_scores_say(task, tiny):
     hidden = task.answers.train_labels[result.detector.fit_positions_]
     assert found["nmi"] == metrics.nmi(hidden, result.detector.clusters_)
     assert set(found["auroc_by_class"]) == set("1245679")
+    alone = result.detector.measure(task.test).parts
+    assert set(alone) == {"logits", "energy", "turns", "features", "texture", "patches"}
+    assert found["auroc_by_part"] == {k: metrics.auroc(v, truth) for k, v in alone.items()}
     seconds = found["seconds"]
     assert {"autoencoder", "dec", "classifier", "calibration", "scoring", "total"} <= set(seconds)
     assert seconds["total"] >= sum(v for k, v in seconds.items() if k != "total") - 0.01

@@ -122,7 +122,7 @@ def test_the_classifier_counts_as_much_as_it_knows_of_the_turns():
 
 def test_a_part_that_is_the_score_alone_costs_nothing_of_the_others(monkeypatch):
     network, fused = fitted("logits")
-    score, _ = fused.score(network, images(), RUNTIME)
+    score, *_ = fused.score(network, images(), RUNTIME)
     monkeypatch.setattr("clad.stages.fused.nearest", None)
     monkeypatch.setattr("clad.stages.fused.rows_of", None)
     np.testing.assert_array_equal(fused.score(network, images(), RUNTIME)[0], score)
@@ -163,14 +163,14 @@ def test_a_part_alone_is_what_it_was_asked_for(method):
     network, fused = fitted(method)
     new = images(5, seed=1)
     parts, _ = fused._parts(network, new, RUNTIME, None, PARTS)
-    score, _ = fused.score(network, new, RUNTIME)
+    score, *_ = fused.score(network, new, RUNTIME)
     np.testing.assert_array_equal(score, parts[method])
 
 
 def test_an_image_of_the_bank_is_no_neighbour_of_its_own():
     network, fused = fitted("features")
-    own, _ = fused.score(network, images(), RUNTIME, fused.kept_)
-    new, _ = fused.score(network, images(), RUNTIME)
+    own, *_ = fused.score(network, images(), RUNTIME, fused.kept_)
+    new, *_ = fused.score(network, images(), RUNTIME)
     assert (new[:30] < 1e-3).all()
     assert (own[:30] > new[:30]).all()
     np.testing.assert_array_equal(own[30:], new[30:])
