@@ -29,6 +29,9 @@ def write_bench_report(path: Path, source: Path, rows: Sequence[dict[str, Any]])
         raise DataError(f"{source}: no finished cells among the results")
     plots = _plots(finished)
     shown = [(title, *tables.grid(finished, metric)) for metric, title in METRICS.items()]
+    if any(row.get("auroc_by_part") for row in finished):
+        parts = tables.grid(finished, by_part=True)
+        shown.append(("AUROC of the score and of each of its parts alone, %", *parts))
     by_class = tables.grid(finished, by_class=True)
     write_page(
         path,

@@ -27,20 +27,22 @@ def table(
     form: str = "md",
     *,
     by_class: bool = False,
+    by_part: bool = False,
 ) -> str:
     """Means in percent, ± the standard deviation over seeds, (seeds) where they are not all alike.
 
     An AUROC on a small test set is followed by its 95% bootstrap interval, mean over seeds. Beside
     AUROCs stand those that the paper prints for the same methods, and under the one-class lines of
     a data set their mean.
-    ``by_class``: a line for each anomalous class, its AUROC against all normal images.
+    ``by_class``: a line for each anomalous class, its AUROC against all normal images. ``by_part``:
+    beside each method whose score is joined of parts, a column for each part alone.
     The best mean of a line is marked ** and the second * (in CSV none is); false-alarm rates have
     no best. Rows of one method under several settings are columns of their own. Cells that failed
     are left out.
 
     Raises DataError where there is nothing to show.
     """
-    head, body = grid(rows, metric, by_class=by_class, marked=form != "csv")
+    head, body = grid(rows, metric, by_class=by_class, by_part=by_part, marked=form != "csv")
     return _render(head, body, form)
 
 
@@ -49,16 +51,22 @@ def grid(
     metric: str = "auroc",
     *,
     by_class: bool = False,
+    by_part: bool = False,
     marked: bool = True,
 ) -> tuple[list[str], list[list[str]]]:
     """The head and the lines of ``table``, as texts."""
     if metric not in METRICS:
         raise DataError(f"unknown column {metric!r}; known are {', '.join(METRICS)}")
-    if by_class and metric != "auroc":
-        raise DataError(f"by class there is the AUROC alone, not {metric}")
-    groups = _groups([row for row in rows if row["error"] is None])
-    if not groups:
+    if (by_class or by_part) and metric != "auroc":
+        raise DataError(
+            f"by {'class' if by_class else 'part'} there is the AUROC alone, not {metric}"
+        )
+    if by_class and by_part:
+        raise DataError("a table is by class or by part, not both")
+    finished = [row for row in rows if row["error"] is None]
+    if not finished:
         raise DataError("no finished cells among the results")
+    groups = _groups(_parts_apart(finished) if by_part else finished)
     lines = sorted({(key[0], key[1]) for key in groups}, key=_order)
     columns = list(dict.fromkeys(key[2:] for key in groups))  # as they were run, ours first
     columns.sort(key=lambda column: not column[0].startswith("clad"))
@@ -125,6 +133,22 @@ def _mean_over_classes(cells: Sequence[list[dict[str, Any]]], metric: str) -> li
 def _classes(cells: list[list[dict[str, Any]]]) -> list[str]:
     """Every anomalous class of a line, in order."""
     return sorted({kind for rows in cells for row in rows for kind in row["auroc_by_class"]})
+
+
+def _parts_apart(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that have parts, each followed by its parts as if they were methods."""
+    apart = [
+        {**row, "method": method, "auroc": auroc, "auroc_interval": None}
+        for row in rows
+        if row.get("auroc_by_part")
+        for method, auroc in (
+            (row["method"], row["auroc"]),
+            *((f"{row['method']}: {part}", auroc) for part, auroc in row["auroc_by_part"].items()),
+        )
+    ]
+    if not apart:
+        raise DataError("no cell among the results has a score that is joined of parts")
+    return apart
 
 
 def _interval(rows: list[dict[str, Any]]) -> str:

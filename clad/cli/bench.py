@@ -173,7 +173,8 @@ def _report(rows: Sequence[dict[str, Any]], out: Path) -> None:
 )  # fmt: skip
 @click.option("--metric", default="auroc", show_default=True, help="auroc, fpr95, f1, ...")
 @click.option("--by-class", is_flag=True, help="A line for each anomalous class.")
-def table(results: tuple[Path, ...], form: str, metric: str, by_class: bool) -> None:
+@click.option("--by-part", is_flag=True, help="A column for each part of a fused score.")
+def table(results: tuple[Path, ...], form: str, metric: str, by_class: bool, by_part: bool) -> None:
     """Print a table of RESULTS, files or folders that clad bench wrote."""
     from clad.benchmark import tables
     from clad.benchmark.results import read
@@ -184,4 +185,4 @@ def table(results: tuple[Path, ...], form: str, metric: str, by_class: bool) -> 
             for path in results
             for row in read(path / "results.jsonl" if path.is_dir() else path)
         ]
-        click.echo(tables.table(rows, metric, form, by_class=by_class))
+        click.echo(tables.table(rows, metric, form, by_class=by_class, by_part=by_part))

@@ -140,6 +140,26 @@ def test_a_small_test_sets_interval_stands_beside_its_auroc():
     assert line["ocsvm"] == "*70.0* (1)"
 
 
+def test_by_part():
+    parts = {"logits": 0.8, "texture": 0.95}
+    both = rows("clad", [0.9, 0.7], auroc_by_part=parts, auroc_interval=[0.6, 1.0])
+    (line,) = cells(table(both + rows("ocsvm", [0.3]), by_part=True))
+    assert line == {
+        "data set": "mnist",
+        "normal": "CUR",
+        "clad": "*80.0* ± 14.1 (2)",
+        "clad: logits": "*80.0* ± 0.0 (2)",
+        "clad: texture": "**95.0** ± 0.0 (2)",
+        "paper's clad (one seed)": "94.0",
+    }
+    with pytest.raises(DataError, match="by part there is the AUROC alone, not fpr95"):
+        table(both, "fpr95", by_part=True)
+    with pytest.raises(DataError, match="no cell among the results has a score that is joined"):
+        table(rows("ocsvm", [0.3]), by_part=True)
+    with pytest.raises(DataError, match="by class or by part"):
+        table(both, by_class=True, by_part=True)
+
+
 def test_by_class():
     both = rows("clad", [0.9, 0.7]) + rows("ocsvm", [0.3])
     found = cells(table(both, by_class=True))
