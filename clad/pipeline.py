@@ -249,7 +249,7 @@ class CLAD(Detector):
                 train, labels, n_labels, runtime, checkpoints, augment=augment, alike=same
             )
             before, believed = believed, stage3.believe(unseen, runtime)
-            if turn_loss(before) < turn_loss(believed):
+            if turn_loss(before, same[known]) < turn_loss(believed, same[known]):
                 stage3.undo()
                 log.info("classifier: round %d undone, held-out images are told worse", number)
                 break

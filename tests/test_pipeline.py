@@ -451,9 +451,8 @@ def test_a_further_round_has_clusters_of_what_the_first_learnt(tiny, normals, mi
             return self
 
     monkeypatch.setattr("clad.pipeline.GraphClustering", Halves)
-    monkeypatch.setattr(
-        "clad.pipeline.turn_loss", lambda believed: 0.0
-    )  # so short a training harms
+    # so short a training may harm
+    monkeypatch.setattr("clad.pipeline.turn_loss", lambda believed, alike: 0.0)
     tiny["dec"]["clusters"] = "auto"
     tiny["classifier"].update(epochs=2, rounds=2)
     found = CLAD(tiny).fit(normals[:150])
@@ -471,7 +470,7 @@ def test_a_round_after_which_held_out_images_are_told_worse_is_undone(
     worse, tiny, normals, caplog, monkeypatch
 ):
     losses = iter([0.5, 0.6] if worse else [0.5, 0.5])
-    monkeypatch.setattr("clad.pipeline.turn_loss", lambda believed: next(losses))
+    monkeypatch.setattr("clad.pipeline.turn_loss", lambda believed, alike: next(losses))
     tiny["classifier"].update(epochs=4, rounds=2)
     caplog.set_level("INFO", "clad")
     found = CLAD(tiny).fit(normals[:150])
