@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -156,6 +157,17 @@ def memory_advice(message: str) -> Iterator[None]:
         if "alloc" in str(error):  # torch's CPU allocator has no exception of its own
             raise FitError(message) from error
         raise
+
+
+@contextmanager
+def timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Say in the log that ``stage`` begins and ends; keep its ``seconds``; advise on memory."""
+    log.info("%s ...", stage)
+    start = time.perf_counter()
+    with memory_advice(f"{stage}: out of memory; lower images.size or give fewer images"):
+        yield
+    seconds[stage] = time.perf_counter() - start
+    log.info("%s: %.1f s", stage, seconds[stage])
 
 
 def native_bfloat16(device: str) -> bool:

@@ -21,7 +21,7 @@ recipes
 threshold training artifact data health thumbnails
 stages calibration checkpoints budget reading
 configurable model
-tiled attribution baselines
+tiled attribution baselines learning
 detector
 pipeline
 provenance scorefile review exhibits monitor signing

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clad import budget, model, pipeline, reading, threshold, tiled
+from clad import budget, learning, model, pipeline, reading, threshold, tiled
 from clad.config import Config, build
 from clad.recipes import merge
 from clad.runtime import Runtime
@@ -136,11 +136,11 @@ USERS = {
     "tiles": (pipeline, "sample_tiles"),
     "local": (tiled, "Local"),
     "calibration": (pipeline, "fit_calibration_split"),
-    "validation": (pipeline, "validation_split"),
-    "augment": (pipeline, "Augmentation"),
-    "autoencoder": (pipeline, "Autoencoder"),
-    "dec": (pipeline, "DEC"),
-    "classifier": (pipeline, "Classifier"),
+    "validation": (learning, "validation_split"),
+    "augment": (learning, "Augmentation"),
+    "autoencoder": (learning, "Autoencoder"),
+    "dec": (learning, "DEC"),
+    "classifier": (learning, "Classifier"),
     "odin": (model, "ODIN"),
     "score": (model, "Fused"),
     "threshold": (pipeline, "make"),

@@ -186,7 +186,7 @@ def test_duplicates_stay_on_one_side(tiny, normals, monkeypatch):
         seen["fit"] = {image.tobytes() for image in images.read()}
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clad.pipeline.Autoencoder.fit", look)
+    monkeypatch.setattr("clad.learning.Autoencoder.fit", look)
     twice = CLAD(tiny)
     with pytest.raises(KeyboardInterrupt):
         twice.fit(np.concatenate([normals[:100], normals[:100]]))
@@ -450,9 +450,9 @@ def test_a_further_round_has_clusters_of_what_the_first_learnt(tiny, normals, mi
             self.labels_ = (features[:, 0] > np.median(features[:, 0])).astype(np.int64)
             return self
 
-    monkeypatch.setattr("clad.pipeline.GraphClustering", Halves)
+    monkeypatch.setattr("clad.learning.GraphClustering", Halves)
     # so short a training may harm
-    monkeypatch.setattr("clad.pipeline.turn_loss", lambda believed, alike: 0.0)
+    monkeypatch.setattr("clad.learning.turn_loss", lambda believed, alike: 0.0)
     tiny["dec"]["clusters"] = "auto"
     tiny["classifier"].update(epochs=2, rounds=2)
     found = CLAD(tiny).fit(normals[:150])
@@ -470,7 +470,7 @@ def test_a_round_after_which_held_out_images_are_told_worse_is_undone(
     worse, tiny, normals, caplog, monkeypatch
 ):
     losses = iter([0.5, 0.6] if worse else [0.5, 0.5])
-    monkeypatch.setattr("clad.pipeline.turn_loss", lambda believed, alike: next(losses))
+    monkeypatch.setattr("clad.learning.turn_loss", lambda believed, alike: next(losses))
     tiny["classifier"].update(epochs=4, rounds=2)
     caplog.set_level("INFO", "clad")
     found = CLAD(tiny).fit(normals[:150])

@@ -1,0 +1,199 @@
+"""The four stages, in order, on images that stay whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clad.config import Config, Odin
+from clad.data.groups import digests
+from clad.data.images import ImageSet
+from clad.data.splits import validation_split
+from clad.errors import FitError
+from clad.health import HARMLESS
+from clad.model import Model, make_fused, make_neighbours
+from clad.runtime import Runtime, log, timed
+from clad.stages.augmentation import Augmentation, mirror_share
+from clad.stages.autoencoder import Autoencoder
+from clad.stages.classifier import Classifier
+from clad.stages.dec import DEC
+from clad.stages.graph import GraphClustering, centroids
+from clad.stages.kmeans import KMeans, assign
+from clad.stages.odin import choose
+from clad.stages.rotations import choose_rotations, look_alike, turn_loss
+
+if TYPE_CHECKING:
+    from clad.training import Checkpoints
+
+
+class Learning:
+    """Autoencoder, clustering, classifier and score, each learnt from what the one before gives.
+
+    ``seconds`` takes the time of each stage.
+    """
+
+    def __init__(self, config: Config, runtime: Runtime, seconds: dict[str, float]) -> None:
+        self.config = config
+        self.runtime = runtime
+        self.seconds = seconds
+
+    def fit(self, images: ImageSet, checkpoints: Checkpoints | None = None) -> Learning:
+        """Learn from ``images``; sets ``model_``, ``clusters_`` int64 (N,), the pseudo-labels,
+        ``losses_``, each stage's training curve, and ``mirror_share_`` where it was asked for.
+
+        Raises FitError where nothing is left to tell apart, or a stage cannot learn.
+        """
+        config, runtime = self.config, self.runtime
+        rotations = choose_rotations(config.classifier.rotations, images.shape)
+        if config.score.method == "turns" and rotations == 1:
+            raise FitError("score.method turns needs classifier.rotations 2 or 4, not 1")
+        augment = self._make_augmentation(images)
+        part, seed = config.validation, runtime.seed_for("validation")
+        held_out = validation_split(images, part.fraction, part.maximum, seed)
+        train, unseen = images.take(~held_out), images.take(held_out)
+        with timed("autoencoder", self.seconds):
+            stage1 = Autoencoder(**dict(config.autoencoder))
+            stage1.fit(train, runtime, checkpoints, augment=augment)
+        with timed("dec", self.seconds):
+            settings = dict(config.dec)
+            stage2 = DEC(settings.pop("clusters"), **settings)
+            stage2.fit(stage1.network_, train, runtime, checkpoints, augment=augment)
+        clusters, n_clusters = stage2.labels_, len(stage2.centers_)
+        if n_clusters * rotations == 1:
+            raise FitError(
+                "the images form one cluster, and classifier.rotations = 1 leaves nothing to tell "
+                "apart; set classifier.rotations to 4, or dec.clusters to a number"
+            )
+        with timed("classifier", self.seconds):
+            stage3 = Classifier(**{**dict(config.classifier), "rotations": rotations})
+            stage3.fit(train, clusters, n_clusters, runtime, checkpoints, augment=augment)
+            clusters, alike = self._refine(stage3, stage2, train, unseen, augment, checkpoints)
+            n_clusters = len(alike)
+        labels = np.empty(len(images), np.int64)
+        labels[~held_out] = clusters
+        labels[held_out] = self._clusters_of(unseen, train, clusters, stage2, stage3)
+        odin = choose(
+            config.odin.temperature,
+            config.odin.perturbation,
+            stage3.network_,
+            unseen,
+            labels[held_out] * rotations,  # upright
+            runtime,
+        )
+        neighbours = fused = None
+        if config.score.method == "neighbours":
+            with timed("neighbours", self.seconds):
+                neighbours = make_neighbours(config, rotations, runtime)
+                neighbours.fit(stage3.network_, images, runtime)
+        elif config.score.method != "odin":
+            with timed("score", self.seconds):
+                fused = make_fused(config, rotations, runtime)
+                fused.fit(stage3.network_, images, held_out, runtime, alike[labels[held_out]])
+        self.model_ = Model(
+            config=config.model_copy(update={"odin": Odin(**vars(odin))}),
+            shape=images.shape,
+            rotations=rotations,
+            autoencoder=stage2.network_,
+            centers=centroids(stage2.latents_, clusters, n_clusters),
+            classifier=stage3.network_,
+            neighbours=neighbours,
+            fused=fused,
+            seen=digests(images),
+        )
+        self.clusters_ = labels
+        self.losses_ = {
+            "autoencoder": stage1.losses_,
+            "dec": stage2.losses_,
+            "classifier": stage3.losses_,
+        }
+        return self
+
+    def _refine(
+        self,
+        stage3: Classifier,
+        stage2: DEC,
+        train: ImageSet,
+        unseen: ImageSet,
+        augment: Augmentation,
+        checkpoints: Checkpoints | None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rounds after the first, while ``unseen`` normal images do not say that one harmed.
+
+        Returns the clusters int64 (N,) of the last, and in how many turns each looks the same.
+        """
+        runtime = self.runtime
+        clusters, n_clusters = stage2.labels_, len(stage2.centers_)
+        alike = np.ones(n_clusters, np.int64)
+        rounds = len(stage3.epochs_of(train))
+        if rounds == 1:
+            return clusters, alike
+        believed = stage3.believe(unseen, runtime)
+        for number in range(2, rounds + 1):
+            features = stage3.transform(train, runtime)
+            anew = self._cluster_anew(features, train.groups)
+            labels, n_labels = clusters, n_clusters
+            if anew.any():
+                labels, n_labels = anew, int(anew.max()) + 1
+            known = self._clusters_of(unseen, train, labels, stage2, stage3, features)
+            same = look_alike(believed, known, n_labels)
+            if same.max() > 1:
+                log.info("%d of %d clusters look the same turned", (same > 1).sum(), n_labels)
+            stage3.refine(
+                train, labels, n_labels, runtime, checkpoints, augment=augment, alike=same
+            )
+            before, believed = believed, stage3.believe(unseen, runtime)
+            if turn_loss(before, same[known]) < turn_loss(believed, same[known]):
+                stage3.undo()
+                log.info("classifier: round %d undone, held-out images are told worse", number)
+                break
+            clusters, n_clusters, alike = labels, n_labels, same
+        return clusters, alike
+
+    def _cluster_anew(
+        self, features: NDArray[np.float32], groups: NDArray[np.int64] | None
+    ) -> NDArray[np.int64]:
+        """Clusters int64 (N,) of features (N, F), found as stage 2 finds those of latents."""
+        config, runtime = self.config.dec, self.runtime
+        if config.clusters == "auto":
+            graph = GraphClustering(seed=runtime.seed_for("graph"))
+            return graph.fit(features, groups).labels_
+        kmeans = KMeans(config.clusters, restarts=config.restarts, seed=runtime.seed_for("kmeans"))
+        return kmeans.fit(features, runtime.device).labels_
+
+    def _clusters_of(
+        self,
+        new: ImageSet,
+        known: ImageSet,
+        clusters: NDArray[np.int64],
+        stage2: DEC,
+        stage3: Classifier,
+        features: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.int64]:
+        """Pseudo-labels int64 (N,): stage 2's, or of the nearest features where those are anew.
+
+        ``features``: stage 3's of the known images, where they are at hand.
+        """
+        if not len(new):
+            return np.empty(0, np.int64)
+        if clusters is stage2.labels_:
+            return stage2.predict(new, self.runtime)
+        if features is None:
+            features = stage3.transform(known, self.runtime)
+        return clusters[assign(stage3.transform(new, self.runtime), features)[0]]
+
+    def _make_augmentation(self, images: ImageSet) -> Augmentation:
+        """As configured; ``flip: auto`` where mirror images look as normal as the images do."""
+        changes: dict[str, Any] = dict(self.config.augment)
+        self.mirror_share_ = mirror_share(images, self.runtime) if changes["flip"] else None
+        if changes["flip"] == "auto":
+            assert self.mirror_share_ is not None
+            changes["flip"] = self.mirror_share_ < HARMLESS
+            log.info(
+                "augment.flip: %s; %.0f%% of the images are nearer to others than their mirror "
+                "images are (50%%: no difference)",
+                "on" if changes["flip"] else "off",
+                100 * self.mirror_share_,
+            )
+        return Augmentation(**changes)
