@@ -144,9 +144,15 @@ class Learning:
                 train, labels, n_labels, runtime, checkpoints, augment=augment, alike=same
             )
             before, believed = believed, stage3.believe(unseen, runtime)
-            if turn_loss(before, same[known]) < turn_loss(believed, same[known]):
+            loss, loss_before = (turn_loss(each, same[known]) for each in (believed, before))
+            if loss > loss_before:
                 stage3.undo()
-                log.info("classifier: round %d undone, held-out images are told worse", number)
+                log.info(
+                    "classifier: round %d undone, held-out images are told worse (%.4f, was %.4f)",
+                    number,
+                    loss,
+                    loss_before,
+                )
                 break
             clusters, n_clusters, alike = labels, n_labels, same
         return clusters, alike

@@ -469,7 +469,7 @@ def test_a_further_round_has_clusters_of_what_the_first_learnt(tiny, normals, mi
 def test_a_round_after_which_held_out_images_are_told_worse_is_undone(
     worse, tiny, normals, caplog, monkeypatch
 ):
-    losses = iter([0.5, 0.6] if worse else [0.5, 0.5])
+    losses = iter([0.6, 0.5] if worse else [0.5, 0.5])  # after the round, before it
     monkeypatch.setattr("clad.learning.turn_loss", lambda believed, alike: next(losses))
     tiny["classifier"].update(epochs=4, rounds=2)
     caplog.set_level("INFO", "clad")
