@@ -133,7 +133,7 @@ class Dec(_Section):
         0.85,
         ge=0,
         le=1,
-        description="auto: one cluster instead where augmented copies agree less (Rand index)",
+        description="auto: no clusters that augmented copies agree less with (Rand index)",
     )
     epochs: int = Field(5, ge=0)
     batch_size: int = Field(256, ge=2)

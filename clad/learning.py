@@ -22,7 +22,7 @@ from clad.stages.dec import DEC
 from clad.stages.graph import GraphClustering, centroids
 from clad.stages.kmeans import KMeans, assign
 from clad.stages.odin import choose
-from clad.stages.rotations import choose_rotations, look_alike, turn_loss
+from clad.stages.rotations import choose_rotations, look_alike
 
 if TYPE_CHECKING:
     from clad.training import Checkpoints
@@ -69,8 +69,8 @@ class Learning:
         with timed("classifier", self.seconds):
             stage3 = Classifier(**{**dict(config.classifier), "rotations": rotations})
             stage3.fit(train, clusters, n_clusters, runtime, checkpoints, augment=augment)
-            clusters, alike = self._refine(stage3, stage2, train, unseen, augment, checkpoints)
-            n_clusters = len(alike)
+            clusters = self._refine(stage3, stage2, train, unseen, augment, checkpoints)
+            n_clusters = int(clusters.max()) + 1
         labels = np.empty(len(images), np.int64)
         labels[~held_out] = clusters
         labels[held_out] = self._clusters_of(unseen, train, clusters, stage2, stage3)
@@ -89,8 +89,10 @@ class Learning:
                 neighbours.fit(stage3.network_, images, runtime)
         elif config.score.method != "odin":
             with timed("score", self.seconds):
+                believed = stage3.believe(unseen, runtime)
+                alike = look_alike(believed, labels[held_out], n_clusters)[labels[held_out]]
                 fused = make_fused(config, rotations, runtime)
-                fused.fit(stage3.network_, images, held_out, runtime, alike[labels[held_out]])
+                fused.fit(stage3.network_, images, held_out, runtime, alike)
         self.model_ = Model(
             config=config.model_copy(update={"odin": Odin(**vars(odin))}),
             shape=images.shape,
@@ -118,55 +120,53 @@ class Learning:
         unseen: ImageSet,
         augment: Augmentation,
         checkpoints: Checkpoints | None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The rounds after the first, while ``unseen`` normal images do not say that one harmed.
-
-        Returns the clusters int64 (N,) of the last, and in how many turns each looks the same.
-        """
-        runtime = self.runtime
-        clusters, n_clusters = stage2.labels_, len(stage2.centers_)
-        alike = np.ones(n_clusters, np.int64)
-        rounds = len(stage3.epochs_of(train))
-        if rounds == 1:
-            return clusters, alike
-        believed = stage3.believe(unseen, runtime)
-        for number in range(2, rounds + 1):
+    ) -> NDArray[np.int64]:
+        """The rounds after the first; returns the clusters int64 (N,) of the last."""
+        runtime, clusters = self.runtime, stage2.labels_
+        for _ in stage3.epochs_of(train)[1:]:
             features = stage3.transform(train, runtime)
-            anew = self._cluster_anew(features, train.groups)
-            labels, n_labels = clusters, n_clusters
-            if anew.any():
-                labels, n_labels = anew, int(anew.max()) + 1
-            known = self._clusters_of(unseen, train, labels, stage2, stage3, features)
-            same = look_alike(believed, known, n_labels)
-            if same.max() > 1:
-                log.info("%d of %d clusters look the same turned", (same > 1).sum(), n_labels)
+            clusters = self._cluster_anew(stage3, features, clusters, train, augment)
+            n_clusters = int(clusters.max()) + 1
+            known = self._clusters_of(unseen, train, clusters, stage2, stage3, features)
+            alike = look_alike(stage3.believe(unseen, runtime), known, n_clusters)
+            if alike.max() > 1:
+                log.info("%d of %d clusters look the same turned", (alike > 1).sum(), n_clusters)
             stage3.refine(
-                train, labels, n_labels, runtime, checkpoints, augment=augment, alike=same
+                train, clusters, n_clusters, runtime, checkpoints, augment=augment, alike=alike
             )
-            before, believed = believed, stage3.believe(unseen, runtime)
-            loss, loss_before = (turn_loss(each, same[known]) for each in (believed, before))
-            if loss > loss_before:
-                stage3.undo()
-                log.info(
-                    "classifier: round %d undone, held-out images are told worse (%.4f, was %.4f)",
-                    number,
-                    loss,
-                    loss_before,
-                )
-                break
-            clusters, n_clusters, alike = labels, n_labels, same
-        return clusters, alike
+        return clusters
 
     def _cluster_anew(
-        self, features: NDArray[np.float32], groups: NDArray[np.int64] | None
+        self,
+        stage3: Classifier,
+        features: NDArray[np.float32],
+        clusters: NDArray[np.int64],
+        images: ImageSet,
+        augment: Augmentation,
     ) -> NDArray[np.int64]:
-        """Clusters int64 (N,) of features (N, F), found as stage 2 finds those of latents."""
+        """Clusters int64 (N,) of stage 3's features (N, F), found as stage 2 finds its own.
+
+        Communities that are classes are found again among augmented copies of the images. Where
+        they are not, or there is but one, ``clusters`` stay.
+        """
         config, runtime = self.config.dec, self.runtime
-        if config.clusters == "auto":
-            graph = GraphClustering(seed=runtime.seed_for("graph"))
-            return graph.fit(features, groups).labels_
-        kmeans = KMeans(config.clusters, restarts=config.restarts, seed=runtime.seed_for("kmeans"))
-        return kmeans.fit(features, runtime.device).labels_
+        if config.clusters != "auto":
+            seed = runtime.seed_for("kmeans")
+            kmeans = KMeans(config.clusters, restarts=config.restarts, seed=seed)
+            return kmeans.fit(features, runtime.device).labels_
+        graph = GraphClustering(seed=runtime.seed_for("graph"))
+        graph.fit(features, images.groups)
+        if graph.n_clusters_ == 1:
+            return clusters
+        copies = stage3.transform(images, runtime, augment=augment)
+        agreement = graph.agreement(copies, images.groups)
+        lost = agreement < config.agreement
+        log.info(
+            "classifier: clusters of augmented copies agree with the new ones by %.2f%s",
+            agreement,
+            f", under {config.agreement:g}: the labels stay" if lost else "",
+        )
+        return clusters if lost else graph.labels_
 
     def _clusters_of(
         self,

@@ -57,18 +57,21 @@ def train(
     batch_size: int,
     runtime: Runtime,
     schedule: str = "constant",
+    share: tuple[float, float] = (0.0, 1.0),
     before_epoch: Callable[[int], bool] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> list[float]:
     """Minimise ``loss(positions, generator)`` over ``n`` items; returns each epoch's mean loss.
 
     ``positions``: int64 (B,), a random batch; every item is seen once an epoch, batches differ in
-    size by at most one. ``before_epoch(epoch)`` may prepare the epoch; True ends training.
-    With ``checkpoints`` the state at an epoch's end is kept, and training goes on from there to the
-    same weights, bit for bit.
+    size by at most one. ``share``: from where to where in the schedule these epochs lead, where
+    several calls share it. ``before_epoch(epoch)`` may prepare the epoch; True ends training. With
+    ``checkpoints`` the state at an epoch's end is kept, and training goes on from there to the same
+    weights, bit for bit.
 
     Raises FitError where the loss is not finite (the last checkpoint stays) or memory runs out.
     """
+    start, end = share
     base_rates = [group["lr"] for group in optimizer.param_groups]
     losses = _resume(stage, module, optimizer, checkpoints)
     if losses:
@@ -83,7 +86,7 @@ def train(
         order = runtime.rng(stage, "order", epoch).permutation(n)
         total = 0.0
         for step, positions in enumerate(np.array_split(order, n_batches)):
-            done = (epoch + step / n_batches) / epochs
+            done = start + (end - start) * (epoch + step / n_batches) / epochs
             for group, base in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = learning_rate(schedule, base, done)
             advice = f"{stage}: out of memory; lower {stage}.batch_size (now {batch_size})"

@@ -438,44 +438,71 @@ def test_a_models_temperature_and_perturbation_are_numbers(tiny, normals, mixed,
     assert again.model_.config.odin == chosen
 
 
-def test_a_further_round_has_clusters_of_what_the_first_learnt(tiny, normals, mixed, monkeypatch):
-    class Halves:
-        n_clusters_ = 2
+def communities(number):
+    """What stands in for the graph: so many equal parts along the first feature."""
+
+    class Parts:
+        n_clusters_ = number
 
         def __init__(self, seed):
             pass
 
         def fit(self, features, groups):
             assert groups is None
-            self.labels_ = (features[:, 0] > np.median(features[:, 0])).astype(np.int64)
+            edges = np.quantile(features[:, 0], np.arange(1, number) / number)
+            self.labels_ = np.searchsorted(edges, features[:, 0]).astype(np.int64)
             return self
 
-    monkeypatch.setattr("clad.learning.GraphClustering", Halves)
-    # so short a training may harm
-    monkeypatch.setattr("clad.learning.turn_loss", lambda believed, alike: 0.0)
-    tiny["dec"]["clusters"] = "auto"
+        def agreement(self, features, groups):
+            return 1.0
+
+    return Parts
+
+
+def test_a_further_round_has_clusters_of_what_the_first_learnt(tiny, normals, mixed, monkeypatch):
+    monkeypatch.setattr("clad.learning.GraphClustering", communities(3))
+    monkeypatch.setattr("clad.stages.dec.GraphClustering", communities(2))
+    tiny["dec"].update(clusters="auto", agreement=0.0)
     tiny["classifier"].update(epochs=2, rounds=2)
     found = CLAD(tiny).fit(normals[:150])
-    assert found.n_clusters_ == 2
-    assert found.model_.classifier.head.out_features == 2 * found.model_.rotations
+    assert found.n_clusters_ == 3
+    assert found.model_.classifier.head.out_features == 3 * found.model_.rotations
     sizes = np.bincount(found.clusters_)
-    assert abs(int(sizes[0]) - int(sizes[1])) < len(found.clusters_) / 4
-    assert set(found.score_images(mixed).cluster.tolist()) <= {0, 1}
+    assert max(sizes) - min(sizes) < len(found.clusters_) / 4
+    assert set(found.score_images(mixed).cluster.tolist()) <= {0, 1, 2}
     tiny["dec"]["clusters"] = 4
     assert CLAD(tiny).fit(normals[:150]).n_clusters_ == 4, "the number asked for stays"
 
 
-@pytest.mark.parametrize("worse", [True, False])
-def test_a_round_after_which_held_out_images_are_told_worse_is_undone(
-    worse, tiny, normals, caplog, monkeypatch
+@pytest.mark.parametrize(("agreement", "clusters"), [(0.85, 3), (0.84, 1)])
+def test_clusters_that_augmented_copies_do_not_have_are_not_taken(
+    agreement, clusters, tiny, normals, caplog, monkeypatch
 ):
-    losses = iter([0.6, 0.5] if worse else [0.5, 0.5])  # after the round, before it
-    monkeypatch.setattr("clad.learning.turn_loss", lambda believed, alike: next(losses))
-    tiny["classifier"].update(epochs=4, rounds=2)
+    class Thirds(communities(3)):
+        def agreement(self, features, groups):
+            assert len(features) == len(self.labels_)
+            return agreement
+
+    monkeypatch.setattr("clad.learning.GraphClustering", Thirds)
+    monkeypatch.setattr("clad.stages.dec.GraphClustering", communities(1))
+    tiny["dec"]["clusters"] = "auto"
+    tiny["classifier"].update(epochs=2, rounds=2, rotations="auto")
     caplog.set_level("INFO", "clad")
+    assert CLAD(tiny).fit(normals[:150]).n_clusters_ == clusters
+    said = "clusters of augmented copies agree with the new ones by 0.8"
+    assert said in caplog.text
+    assert ("under 0.85: the labels stay" in caplog.text) == (clusters == 1)
+
+
+def test_one_cluster_is_trained_on_as_if_it_had_not_been_asked(tiny, normals, monkeypatch):
+    for module in ("clad.learning", "clad.stages.dec"):
+        monkeypatch.setattr(f"{module}.GraphClustering", communities(1))
+    tiny["dec"]["clusters"] = "auto"
+    tiny["classifier"].update(epochs=3, rounds=2, rotations="auto")
     found = CLAD(tiny).fit(normals[:150])
-    assert ("round 2 undone, held-out images are told worse" in caplog.text) == worse
-    assert len(found.losses_["classifier"]) == (2 if worse else 4)
+    assert found.n_clusters_ == 1
+    assert found.model_.classifier.head.out_features == 4
+    assert len(found.losses_["classifier"]) == 3
 
 
 def test_rounds_need_no_image_held_out(tiny, normals):

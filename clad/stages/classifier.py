@@ -112,7 +112,8 @@ class Classifier:
 
     ``epochs="auto"`` shows it ``SHOWN`` pixels, in ``FEWEST`` to ``MOST`` epochs. They are shared
     out among ``rounds``: ``fit`` is the first, and each ``refine`` after it trains the same trunk
-    on with other labels, such as clusters of its own features.
+    on, maybe with other labels, such as clusters of its own features. ``schedule`` spans them all,
+    and begins anew where the labels do.
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class Classifier:
         (one an epoch).
         """
         self.losses_: list[float] = []
-        self._round = 0
+        self._round = self._since = 0
         self.network_ = self._network(images, n_classes, runtime)
         self.network_.standardize.adapt(images)
         return self._train(images, labels, runtime, checkpoints, augment)
@@ -170,25 +171,18 @@ class Classifier:
         augment: Augmentation | None = None,
         alike: NDArray[np.int64] | None = None,
     ) -> Classifier:
-        """Train on for another round with these labels, a new head on the same trunk.
+        """Train on for another round: the same trunk, and a new head where the labels are others.
 
         ``losses_`` goes on. ``alike``: int64 (K,), in how many turns each cluster looks the same;
         those are not to be told any more.
         """
         self._round += 1
         runtime = replace(runtime, seed=runtime.seed_for("round", self._round))
-        network = self._network(images, n_classes, runtime)
-        network.standardize.load_state_dict(self.network_.standardize.state_dict())
-        network.trunk.load_state_dict(self.network_.trunk.state_dict())
-        self._before = self.network_, len(self.losses_)
-        self.network_ = network
+        if not np.array_equal(labels, self._labels):
+            self._since = self._round
+            self.network_.head = self._network(images, n_classes, runtime).head
         checkpoints = checkpoints and checkpoints.part(f"round-{self._round}")
         return self._train(images, labels, runtime, checkpoints, augment, alike)
-
-    def undo(self) -> None:
-        """Go back to the network and losses from before the last ``refine``."""
-        self.network_, rounds = self._before
-        del self.losses_[rounds:]
 
     def believe(self, images: ImageSet, runtime: Runtime) -> NDArray[np.float32]:
         """Log-probabilities float32 (N, R, R): image i, turned by r, is turned by s."""
@@ -228,7 +222,7 @@ class Classifier:
         augment: Augmentation | None,
         alike: NDArray[np.int64] | None = None,
     ) -> Classifier:
-        network = self.network_
+        network, self._labels = self.network_, labels
         runtime.place(network)
         targets = torch.from_numpy(labels).to(runtime.device)
         shared = None
@@ -256,27 +250,36 @@ class Classifier:
             weight_decay=self.weight_decay,
             fused=True,
         )
+        epochs = self.epochs_of(images)
+        done, now = sum(epochs[self._since : self._round]), epochs[self._round]
+        whole = sum(epochs[self._since :])
         self.losses_ += train(
             "classifier",
             network,
             optimizer,
             loss,
             len(images),
-            epochs=self.epochs_of(images)[self._round],
+            epochs=now,
             batch_size=self.batch_size,
             schedule=self.schedule,
+            share=(done / whole, (done + now) / whole),
             runtime=runtime,
             checkpoints=checkpoints,
         )
         return self
 
     def transform(
-        self, images: ImageSet, runtime: Runtime, batch_size: int = 512
+        self, images: ImageSet, runtime: Runtime, *, augment: Augmentation | None = None
     ) -> NDArray[np.float32]:
-        """Unit-length penultimate features float32 (N, F) of all images, upright."""
+        """Unit-length penultimate features float32 (N, F) of all images, upright.
+
+        ``augment``: of augmented copies.
+        """
         network = self.network_.eval()
+        generator = runtime.generator("copies")
 
         def features(x: Tensor) -> Tensor:
+            x = x if augment is None else augment(x, generator)
             return F.normalize(network.features(x), dim=1)
 
-        return rows_of(features, images, runtime, "features", batch_size)
+        return rows_of(features, images, runtime, "features", batch_size=512)

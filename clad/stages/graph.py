@@ -54,19 +54,17 @@ class GraphClustering:
         """
         from sklearn.metrics import adjusted_rand_score
 
-        groups = np.arange(len(X)) if groups is None else np.unique(groups, return_inverse=True)[1]
+        groups = _numbered(groups, len(X))
         if len(X) > self.limit:
-            rng = np.random.default_rng(self.seed)
-            some = np.sort(rng.choice(len(X), self.limit, replace=False))
+            some = self._sample(len(X))
             self.fit(X[some], groups[some])
             of_nearest = self.labels_[assign(X, X[some])[0]]
             self.labels_ = _by_size(_of_most(of_nearest, groups))
             return self
-        graph = neighbour_graph(X, min(self.neighbours, len(X) - 1))
+        graph = self._graph(X)
         candidates = []
         for resolution in RESOLUTIONS:
-            seeds = [(self.seed + i) % 2**31 for i in range(self.reseeds)]
-            runs = [_of_most(leiden(graph, resolution, seed), groups) for seed in seeds]
+            runs = self._communities(graph, resolution, groups)
             labels = _by_size(_of_most(_join_small(X, runs[0], groups), groups))
             n_clusters = int(labels.max()) + 1
             agreement = [adjusted_rand_score(a, b) for a, b in combinations(runs, 2)]
@@ -87,6 +85,35 @@ class GraphClustering:
         )
         return self
 
+    def agreement(self, X: NDArray[np.float32], groups: NDArray[np.int64] | None = None) -> float:
+        """How far other views (N, D) of the rows fitted on have the same clusters: at most 1.
+
+        The mean adjusted Rand index of ``labels_`` and the views' own communities at the same
+        resolution, over all seeds. Of more than ``limit`` rows the same sample is asked.
+        """
+        from sklearn.metrics import adjusted_rand_score
+
+        groups, labels = _numbered(groups, len(X)), self.labels_
+        if len(X) > self.limit:
+            some = self._sample(len(X))
+            X, groups, labels = X[some], groups[some], labels[some]
+        runs = self._communities(self._graph(X), self.resolution_, groups)
+        return float(np.mean([adjusted_rand_score(labels, run) for run in runs]))
+
+    def _sample(self, n: int) -> NDArray[np.int64]:
+        rng = np.random.default_rng(self.seed)
+        return np.sort(rng.choice(n, self.limit, replace=False))
+
+    def _graph(self, X: NDArray[np.float32]) -> Any:
+        return neighbour_graph(X, min(self.neighbours, len(X) - 1))
+
+    def _communities(
+        self, graph: Any, resolution: float, groups: NDArray[np.int64]
+    ) -> list[NDArray[np.int64]]:
+        """Of each seed, int64 (N,)."""
+        seeds = [(self.seed + i) % 2**31 for i in range(self.reseeds)]
+        return [_of_most(leiden(graph, resolution, seed), groups) for seed in seeds]
+
 
 def leiden(graph: object, resolution: float, seed: int) -> NDArray[np.int64]:
     """Communities int64 (N,) of an adjacency (N, N), the same for the same seed."""
@@ -96,6 +123,11 @@ def leiden(graph: object, resolution: float, seed: int) -> NDArray[np.int64]:
     found = Leiden(resolution=resolution, shuffle_nodes=True, random_state=seed).fit_predict(graph)
     labels: NDArray[np.int64] = found.astype(np.int64)
     return labels
+
+
+def _numbered(groups: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
+    """Groups int64 (N,) as 0..G-1; each row alone where there are none."""
+    return np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
 
 
 def _of_most(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.int64]:

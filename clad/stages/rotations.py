@@ -74,28 +74,12 @@ def look_alike(
     return found
 
 
-def turn_loss(believed: NDArray[np.floating], alike: NDArray[np.int64]) -> float:
-    """Mean cross-entropy of the turns, from log-probabilities (N, R, R); 0 where N is.
-
-    ``alike``: int64 (N,), in how many turns each image looks the same: which of those it is is not
-    asked.
-    """
-    from scipy.special import logsumexp
-
-    if not len(believed):
-        return 0.0
-    return -float(logsumexp(believed, axis=2, b=_same(alike, believed.shape[1])).mean())
-
-
 def shared_targets(alike: NDArray[np.int64], rotations: int) -> Tensor:
-    """Float (K * R, K * R): each class (cluster x turn) spread evenly over the turns like it."""
-    shares = _same(alike, rotations) / alike[:, None, None]
-    return torch.block_diag(*torch.from_numpy(shares).float())
+    """Float (K * R, K * R): each class (cluster x turn) spread evenly over the turns like it.
 
-
-def _same(alike: NDArray[np.int64], rotations: int) -> NDArray[np.bool_]:
-    """bool (N, R, R): does what looks the same in so many turns, (N,), look so in turns r and s?"""
+    ``alike``: int64 (K,), in how many turns each cluster looks the same.
+    """
     turns = np.arange(rotations)
     apart = (turns[:, None] - turns) % rotations
-    same: NDArray[np.bool_] = apart % (rotations // alike)[:, None, None] == 0
-    return same
+    same = apart % (rotations // alike)[:, None, None] == 0
+    return torch.block_diag(*torch.from_numpy(same / alike[:, None, None]).float())

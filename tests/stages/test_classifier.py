@@ -1,11 +1,14 @@
 """Stage 3: torchvision's ResNet-18 at width 64, other stems' maps, and what it learns."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
 from clad.data.images import ImageSet
 from clad.runtime import Runtime
+from clad.stages.augmentation import Augmentation
 from clad.stages.classifier import Classifier, ResNet18
 from clad.stages.rotations import look_alike
 
@@ -155,22 +158,54 @@ def test_a_further_round_goes_on_from_the_trunk_with_another_head():
     rng = np.random.default_rng(0)
     images = ImageSet.of(rng.integers(0, 256, (40, 1, 8, 8), np.uint8))
     # so slow that nothing moves but batch norm's statistics
-    stage3 = Classifier(width=16, epochs=3, rounds=2, rotations=2, learning_rate=1e-12)
-    stage3.fit(images, rng.integers(2, size=40), 2, RUNTIME)
-    first, losses = stage3.network_, list(stage3.losses_)
+    stage3 = Classifier(width=16, epochs=4, rounds=3, rotations=2, learning_rate=1e-12)
+    labels = rng.integers(2, size=40)
+    stage3.fit(images, labels, 2, RUNTIME)
+    first, losses = copy.deepcopy(stage3.network_), list(stage3.losses_)
     assert len(losses) == 2
+    stage3.refine(images, labels.copy(), 2, RUNTIME)
+    torch.testing.assert_close(stage3.network_.head.weight, first.head.weight, rtol=0, atol=1e-6)
     stage3.refine(images, rng.integers(5, size=40), 5, RUNTIME)
     assert stage3.losses_[:2] == losses
-    assert len(stage3.losses_) == 3
+    assert len(stage3.losses_) == 4
     assert stage3.network_.head.out_features == 5 * 2
     for one, other in zip(
         first.trunk.parameters(), stage3.network_.trunk.parameters(), strict=True
     ):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
     assert torch.equal(first.standardize.mean, stage3.network_.standardize.mean)
-    stage3.undo()
-    assert stage3.network_ is first
-    assert stage3.losses_ == losses
+
+
+def test_other_labels_of_as_many_classes_have_another_head():
+    rng = np.random.default_rng(0)
+    images = ImageSet.of(rng.integers(0, 256, (40, 1, 8, 8), np.uint8))
+    stage3 = Classifier(width=16, epochs=2, rounds=2, learning_rate=1e-12)
+    stage3.fit(images, np.arange(40) % 2, 2, RUNTIME)
+    before = stage3.network_.head.weight.detach().clone()
+    stage3.refine(images, np.arange(40) // 20, 2, RUNTIME)
+    assert not torch.allclose(stage3.network_.head.weight, before, atol=1e-3)
+
+
+def test_the_schedule_spans_all_rounds_and_begins_anew_where_the_labels_do(monkeypatch):
+    """Five epochs of two batches: the share of the schedule that is done before each."""
+    asked = []
+    monkeypatch.setattr(
+        "clad.training.learning_rate", lambda schedule, base, done: asked.append(done) or base
+    )
+    images = ImageSet.of(np.random.default_rng(0).integers(0, 256, (8, 1, 8, 8), np.uint8))
+    halves, quarters = np.arange(8) % 2, np.arange(8) % 4
+
+    def shares(rounds, *labels):
+        asked.clear()
+        stage3 = Classifier(width=16, epochs=5, rounds=rounds, batch_size=4)
+        stage3.fit(images, halves, 2, RUNTIME)
+        for each in labels:
+            stage3.refine(images, each, len(np.unique(each)), RUNTIME)
+        return asked
+
+    assert shares(2, halves.copy()) == pytest.approx(np.arange(10) / 10)
+    assert shares(2, quarters) == pytest.approx([*np.arange(6) / 10, 0, 1 / 4, 2 / 4, 3 / 4])
+    assert shares(3, quarters, quarters) == pytest.approx([0, 0.1, 0.2, 0.3, *np.arange(6) / 6])
 
 
 def test_turns_that_held_out_images_cannot_tell_are_not_asked_for_again(make_images, runtime):
@@ -204,7 +239,9 @@ def test_turns_that_held_out_images_cannot_tell_are_not_asked_for_again(make_ima
 def test_features_are_of_unit_length():
     images = ImageSet.of(np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), np.uint8))
     stage3 = Classifier(width=16, epochs=1).fit(images, np.arange(20) % 2, 2, RUNTIME)
-    features = stage3.transform(images, RUNTIME, batch_size=7)
+    features = stage3.transform(images, RUNTIME)
     assert features.shape == (20, 128)
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
-    np.testing.assert_allclose(features, stage3.transform(images, RUNTIME), atol=1e-5)
+    copies = [stage3.transform(images, RUNTIME, augment=Augmentation(crop=0.5)) for _ in range(2)]
+    np.testing.assert_array_equal(copies[0], copies[1])
+    assert not np.allclose(copies[0], features, atol=1e-3)

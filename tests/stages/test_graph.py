@@ -1,6 +1,7 @@
 """The neighbour graph's communities: how many there are, and which points are together."""
 
 import numpy as np
+import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from clad.stages.graph import GraphClustering, centroids, neighbour_graph
@@ -115,6 +116,19 @@ def test_of_many_points_a_sample_is_clustered_and_the_others_follow():
     whole = GraphClustering(limit=len(points), seed=0).fit(points)
     again = GraphClustering(seed=0).fit(points)
     np.testing.assert_array_equal(whole.labels_, again.labels_)
+
+
+@pytest.mark.parametrize("limit", [1000, 90])
+def test_other_views_agree_where_they_show_the_same(limit):
+    points, _ = moons(k=2)
+    noise = np.random.default_rng(0).normal(0, 0.001, points.shape).astype(np.float32)
+    found = GraphClustering(limit=limit, seed=0).fit(points)
+    assert found.n_clusters_ > 1
+    assert found.agreement(points + noise) > 0.8
+    mixed = np.random.default_rng(0).permutation(points)
+    assert abs(found.agreement(mixed)) < 0.1
+    one = np.zeros(len(points), np.int64)
+    assert found.agreement(points, one) == 0, "rows of one group are in one cluster"
 
 
 def test_one_seed_one_answer():

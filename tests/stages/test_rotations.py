@@ -11,7 +11,6 @@ from clad.stages.rotations import (
     rotate,
     rotate_each,
     shared_targets,
-    turn_loss,
 )
 
 IMAGE = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 1, 2, 2)
@@ -62,21 +61,6 @@ def test_each_cluster_has_an_answer_of_its_own_and_few_images_have_none():
 def test_of_two_turns_both_look_the_same_or_neither():
     assert look_alike(beliefs("all", rotations=2), np.zeros(20, np.int64), 1).tolist() == [1]
     assert look_alike(beliefs("none", rotations=2), np.zeros(20, np.int64), 1).tolist() == [2]
-
-
-def test_the_loss_of_turns_by_hand():
-    """Probabilities 1/2 and 1/4 of the right turn: (log 2 + log 4) / 2."""
-    believed = np.log([[[0.5, 0.5], [0.75, 0.25]]])
-    assert turn_loss(believed, np.array([1])) == pytest.approx(1.5 * np.log(2))
-    assert turn_loss(believed[:0], np.empty(0, np.int64)) == 0
-
-
-def test_which_of_the_turns_that_look_the_same_costs_nothing():
-    """Each turn has 1/4, so half round has 1/2 and all together 1."""
-    even = np.full((3, 4, 4), -np.log(4))
-    for alike, loss in ((1, np.log(4)), (2, np.log(2)), (4, 0.0)):
-        assert turn_loss(even, np.full(3, alike)) == pytest.approx(loss, abs=1e-12)
-    assert turn_loss(even, np.array([1, 2, 4])) == pytest.approx(np.log(8) / 3)
 
 
 def test_targets_are_shared_by_turns_that_look_the_same():
