@@ -133,7 +133,7 @@ class Dec(_Section):
         0.85,
         ge=0,
         le=1,
-        description="auto: no clusters that augmented copies agree less with (Rand index)",
+        description="auto: one cluster instead where augmented copies agree less (Rand index)",
     )
     epochs: int = Field(5, ge=0)
     batch_size: int = Field(256, ge=2)
@@ -163,6 +163,12 @@ class Classifier(_Section):
     )
     rounds: int = Field(
         2, ge=1, description="that share the epochs; before each but the first, clusters anew"
+    )
+    agreement: float = Field(
+        0.65,
+        ge=0,
+        le=1,
+        description="no clusters anew that those of augmented copies agree less with (Rand index)",
     )
 
 

@@ -160,11 +160,11 @@ class Learning:
             return clusters
         copies = stage3.transform(images, runtime, augment=augment)
         agreement = graph.agreement(copies, images.groups)
-        lost = agreement < config.agreement
+        lost = agreement < stage3.agreement
         log.info(
             "classifier: clusters of augmented copies agree with the new ones by %.2f%s",
             agreement,
-            f", under {config.agreement:g}: the labels stay" if lost else "",
+            f", under {stage3.agreement:g}: the labels stay" if lost else "",
         )
         return clusters if lost else graph.labels_
 

@@ -96,6 +96,7 @@ OTHER = {
     "classifier.schedule": "constant",
     "classifier.rotations": 4,
     "classifier.rounds": 1,
+    "classifier.agreement": 0.0,
     "odin.temperature": 2.0,
     "odin.perturbation": 0.05,
     "score.method": "fused",
@@ -118,6 +119,10 @@ BESIDE = {
     "calibration.folds": {"calibration": {"method": "cross", "folds": 2}},
     "score.limit": {"score": {"method": "fused"}},
     "classifier.rounds": {"classifier": {"epochs": 2}},
+    "classifier.agreement": {
+        "dec": {"clusters": "auto"},
+        "classifier": {"rotations": 2, "epochs": 2},
+    },
     # grey pixels have no saturation
     "augment.saturation": {"images": {"channels": 3}},
     "dec.agreement": {"dec": {"clusters": "auto", "epochs": 0}, "classifier": {"rotations": 2}},

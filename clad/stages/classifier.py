@@ -112,8 +112,9 @@ class Classifier:
 
     ``epochs="auto"`` shows it ``SHOWN`` pixels, in ``FEWEST`` to ``MOST`` epochs. They are shared
     out among ``rounds``: ``fit`` is the first, and each ``refine`` after it trains the same trunk
-    on, maybe with other labels, such as clusters of its own features. ``schedule`` spans them all,
-    and begins anew where the labels do.
+    on, maybe with other labels, such as clusters of its own features that augmented copies have too
+    (adjusted Rand index of at least ``agreement``). ``schedule`` spans them all, and begins anew
+    where the labels do.
     """
 
     def __init__(
@@ -128,9 +129,11 @@ class Classifier:
         schedule: str = "constant",
         rotations: int = 1,
         rounds: int = 1,
+        agreement: float = 0.0,
     ) -> None:
         self.rotations = rotations
         self.rounds = rounds
+        self.agreement = agreement
         self.stem: Stem = stem
         self.width = width
         self.epochs = epochs
