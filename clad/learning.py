@@ -156,17 +156,9 @@ class Learning:
             return kmeans.fit(features, runtime.device).labels_
         graph = GraphClustering(seed=runtime.seed_for("graph"))
         graph.fit(features, images.groups)
-        if graph.n_clusters_ == 1:
+        if graph.n_clusters_ == 1 or not stage3.finds_again(graph, images, augment, runtime):
             return clusters
-        copies = stage3.transform(images, runtime, augment=augment)
-        agreement = graph.agreement(copies, images.groups)
-        lost = agreement < stage3.agreement
-        log.info(
-            "classifier: clusters of augmented copies agree with the new ones by %.2f%s",
-            agreement,
-            f", under {stage3.agreement:g}: the labels stay" if lost else "",
-        )
-        return clusters if lost else graph.labels_
+        return graph.labels_
 
     def _clusters_of(
         self,

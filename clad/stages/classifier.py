@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from clad.data.images import ImageSet
-from clad.runtime import Runtime
+from clad.runtime import Runtime, log
 from clad.stages.augmentation import Augmentation
+from clad.stages.graph import GraphClustering
 from clad.stages.layers import FeatureModel, Standardize, rows_of
 from clad.stages.rotations import rotate, rotate_each, shared_targets
 from clad.training import Checkpoints, train
@@ -186,6 +187,23 @@ class Classifier:
             self.network_.head = self._network(images, n_classes, runtime).head
         checkpoints = checkpoints and checkpoints.part(f"round-{self._round}")
         return self._train(images, labels, runtime, checkpoints, augment, alike)
+
+    def finds_again(
+        self, graph: GraphClustering, images: ImageSet, augment: Augmentation, runtime: Runtime
+    ) -> bool:
+        """Whether augmented copies of the images have the clusters of their features in ``graph``.
+
+        Communities that are classes do; those of lighting, or of chance, do not.
+        """
+        copies = self.transform(images, runtime, augment=augment)
+        agreement = graph.agreement(copies, images.groups)
+        found = agreement >= self.agreement
+        log.info(
+            "classifier: clusters of augmented copies agree with the new ones by %.2f%s",
+            agreement,
+            "" if found else f", under {self.agreement:g}: the labels stay",
+        )
+        return found
 
     def believe(self, images: ImageSet, runtime: Runtime) -> NDArray[np.float32]:
         """Log-probabilities float32 (N, R, R): image i, turned by r, is turned by s."""
