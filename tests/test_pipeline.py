@@ -494,7 +494,7 @@ def test_clusters_that_augmented_copies_do_not_have_are_not_taken(
     assert ("under 0.65: the labels stay" in caplog.text) == (clusters == 1)
 
 
-def test_one_cluster_is_trained_on_as_if_it_had_not_been_asked(tiny, normals, monkeypatch):
+def test_one_cluster_that_stays_one_is_trained_on_for_all_the_epochs(tiny, normals, monkeypatch):
     for module in ("clad.learning", "clad.stages.dec"):
         monkeypatch.setattr(f"{module}.GraphClustering", communities(1))
     tiny["dec"]["clusters"] = "auto"

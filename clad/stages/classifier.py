@@ -290,7 +290,12 @@ class Classifier:
         return self
 
     def transform(
-        self, images: ImageSet, runtime: Runtime, *, augment: Augmentation | None = None
+        self,
+        images: ImageSet,
+        runtime: Runtime,
+        batch_size: int = 512,
+        *,
+        augment: Augmentation | None = None,
     ) -> NDArray[np.float32]:
         """Unit-length penultimate features float32 (N, F) of all images, upright.
 
@@ -303,4 +308,4 @@ class Classifier:
             x = x if augment is None else augment(x, generator)
             return F.normalize(network.features(x), dim=1)
 
-        return rows_of(features, images, runtime, "features", batch_size=512)
+        return rows_of(features, images, runtime, "features", batch_size)

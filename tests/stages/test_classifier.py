@@ -239,9 +239,10 @@ def test_turns_that_held_out_images_cannot_tell_are_not_asked_for_again(make_ima
 def test_features_are_of_unit_length():
     images = ImageSet.of(np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), np.uint8))
     stage3 = Classifier(width=16, epochs=1).fit(images, np.arange(20) % 2, 2, RUNTIME)
-    features = stage3.transform(images, RUNTIME)
+    features = stage3.transform(images, RUNTIME, batch_size=7)
     assert features.shape == (20, 128)
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(features, stage3.transform(images, RUNTIME), atol=1e-5)
     copies = [stage3.transform(images, RUNTIME, augment=Augmentation(crop=0.5)) for _ in range(2)]
     np.testing.assert_array_equal(copies[0], copies[1])
     assert not np.allclose(copies[0], features, atol=1e-3)
