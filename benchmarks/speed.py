@@ -1,10 +1,11 @@
 """Speed, as ratios within one run: a shared machine's clock tells little by itself.
 
-    python benchmarks/speed.py [scoring] [training] [kmeans] [map] [--threads 2]
+    python benchmarks/speed.py [scoring] [training] [convolution] [kmeans] [map] [--threads 2]
 
 `scoring`: images of 28x28 a second, beside the authors' way of handing ODIN one image at a time.
 `training`: arithmetic of the classifier's training as a share of this machine's matrix product in
-the same precision. `kmeans`: ours beside scikit-learn's (10 restarts) on 60,000 x 64 points around
+the same precision. `convolution`: 256 maps of 2x2 there and back, beside torch's convolution.
+`kmeans`: ours beside scikit-learn's (10 restarts) on 60,000 x 64 points around
 20 centres, time and inertia. `map`: seconds of the report's openTSNE map of 20,000 points.
 Appends to results/speed.csv.
 """
@@ -23,6 +24,7 @@ from clad.provenance import commit, hardware
 from clad.report.plots import embed
 from clad.runtime import Runtime
 from clad.stages.classifier import ResNet18
+from clad.stages.convolution import Convolution
 from clad.stages.fused import Fused
 from clad.stages.kmeans import KMeans
 from clad.stages.odin import ODIN
@@ -106,6 +108,24 @@ def training(runtime, batch=128):
     yield "training the classifier", rate, "GFLOP/s", rate / product
 
 
+def convolution(runtime, batch=128, maps=256):
+    """The tiny maps that the default network's last blocks see of 32x32 images."""
+    theirs = torch.nn.Conv2d(maps, maps, 3, padding=1, bias=False)
+    x = torch.rand(batch, maps, 2, 2, device=runtime.device)
+    times = {}
+    for name, layer in (("torch's", theirs), ("ours", Convolution(maps, maps))):
+        runtime.place(layer)
+
+        def step(layer=layer):
+            with runtime.autocast():
+                layer(x).float().sum().backward()
+            return layer.weight.grad[0, 0, 0, 0].item()
+
+        times[name] = seconds(step, repeats=20)
+        ratio = times["torch's"] / times[name]
+        yield f"convolution of 2x2 maps, {name}", 1000 * times[name], "ms", ratio
+
+
 def kmeans(_, n=60_000, d=64, k=20):
     """Both on the same points; a ratio over 1 is faster, and of inertia better under 1.001."""
     from sklearn.cluster import KMeans as Theirs
@@ -134,7 +154,10 @@ def tsne_map(_, n=20_000, d=32, k=10):
     yield f"openTSNE map of {n}", time.perf_counter() - start, "s", 1.0
 
 
-PARTS = {"scoring": scoring, "training": training, "kmeans": kmeans, "map": tsne_map}
+PARTS = {
+    **{"scoring": scoring, "training": training, "convolution": convolution},
+    **{"kmeans": kmeans, "map": tsne_map},
+}
 
 
 @click.command()

@@ -53,7 +53,7 @@ STAGES = {
     "autoencoder": {"augmentation", "contrastive", "rotations"},
     "dec": {"augmentation", "kmeans", "graph"},
     "graph": {"kmeans"},
-    "classifier": {"augmentation", "graph", "rotations"},
+    "classifier": {"augmentation", "convolution", "graph", "rotations"},
     "neighbours": {"rotations"},
     "fused": {"neighbours", "patches", "rotations"},
     "patches": {"kmeans"},

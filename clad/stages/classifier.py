@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from clad.data.images import ImageSet
 from clad.runtime import Runtime, log
 from clad.stages.augmentation import Augmentation
+from clad.stages.convolution import Convolution
 from clad.stages.graph import GraphClustering
 from clad.stages.layers import FeatureModel, Standardize, rows_of
 from clad.stages.rotations import rotate, rotate_each, shared_targets
@@ -57,9 +58,9 @@ class ResNet18(FeatureModel):
                 convolution = nn.Conv2d(inner, outer, 1, stride=stride, bias=False)
                 shortcut = nn.Sequential(convolution, nn.BatchNorm2d(outer))
             blocks = [BasicBlock(inner, outer, stride, shortcut), BasicBlock(outer, outer)]
-            blocks[0].conv2 = _Convolution(outer, outer, 3, padding=1, bias=False)
-            blocks[1].conv1 = _Convolution(outer, outer, 3, padding=1, bias=False)
-            blocks[1].conv2 = _Convolution(outer, outer, 3, padding=1, bias=False)
+            blocks[0].conv2 = Convolution(outer, outer)
+            blocks[1].conv1 = Convolution(outer, outer)
+            blocks[1].conv2 = Convolution(outer, outer)
             layers += blocks
             inner = outer
         self.trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -89,19 +90,6 @@ class ResNet18(FeatureModel):
     def forward(self, x: Tensor) -> Tensor:
         """Float (N, C, H, W) in [0, 1] -> logits (N, K)."""
         return self.head(self.features(x))
-
-
-class _Convolution(nn.Conv2d):
-    """A padded 3x3 convolution that skips the taps which see nothing but padding.
-
-    Small images shrink to 1x1 maps in the last block, where the centre tap alone meets data; the
-    sum is the same at a ninth of the work, forwards and backwards.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.shape[2:] == (1, 1):
-            return F.conv2d(x, self.weight[:, :, 1:2, 1:2])
-        return super().forward(x)
 
 
 class Classifier:

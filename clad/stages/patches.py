@@ -19,7 +19,7 @@ EACH = 40  # patches a word, at least
 CONTRAST = 10 / 255**2  # added to a patch's variance, so that noise is not blown up
 FLOOR = 0.1  # added to the variance of a direction of patches, which are of unit variance
 LEAST = 0.5  # likeness to a word that counts
-PART = 16  # images described at a time: their patches stay in the cache
+PATCHES = 16_000  # described at a time: they stay in the cache
 
 
 class PatchFeatures(nn.Module):
@@ -63,13 +63,20 @@ class PatchFeatures(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Float (N, C, H, W) in [0, 1] -> (N, words)."""
-        return torch.cat([self._describe(part) for part in x.split(PART)])
+        # what a patch's brightness is does not matter to a word whose mean is taken out instead
+        words = self.words - self.words.mean(dim=1, keepdim=True)
+        kernels = words.view(len(words), -1, self.side, self.side)
+        part = max(PATCHES // (x.shape[2] * x.shape[3]), 1)
+        return torch.cat([self._describe(some, kernels) for some in x.split(part)])
 
-    def _describe(self, x: Tensor) -> Tensor:
-        patches = F.unfold(x, self.side).transpose(1, 2)
-        variance, mean = torch.var_mean(patches, dim=2, correction=0, keepdim=True)
-        likeness = F.linear((patches - mean) / (variance + CONTRAST).sqrt(), self.words, self.bias)
-        return F.relu(likeness).mean(dim=1)
+    def _describe(self, x: Tensor, kernels: Tensor) -> Tensor:
+        mean, power = (
+            F.avg_pool2d(values.mean(dim=1, keepdim=True), self.side, stride=1)
+            for values in (x, x.square())
+        )
+        variance = (power - mean.square()).clamp_min_(0)
+        likeness = F.conv2d(x, kernels).div_((variance + CONTRAST).sqrt_())
+        return likeness.add_(self.bias[:, None, None]).relu_().mean(dim=(2, 3))
 
 
 def _sample(images: ImageSet, side: int, rng: np.random.Generator, n: int) -> NDArray[np.uint8]:
