@@ -22,6 +22,7 @@ from clad.stages.rotations import rotate
 Method = Literal["fused", "logits", "energy", "turns", "features", "texture", "patches"]
 PARTS = ("logits", "features", "texture", "patches")
 CLASSIFIERS = ("logits", "features")  # what the classifier's answer tells; the rest is the image's
+MOST = 0.8  # of the weight for the classifier: turns are told before all of a class is learnt
 EARLY = 2  # of the four stages, whose maps are the texture: edges, colours and their repetition
 Parts = dict[str, NDArray[np.float64]]
 
@@ -42,8 +43,8 @@ class Fused:
     them by Fisher's method: -sum w log(1 - Phi(z)). One that is high raises the score, and the
     others cannot take that back. The weights come from the same images. With c the share of the
     entropy of their turns that the classifier removes, of what there is to remove where an image
-    looks the same in several, logits and features count w = c^2 / (c^2 + (1 - c)^2), texture and
-    patches the rest. No anomaly is involved.
+    looks the same in several, logits and features count w = c^2 / (c^2 + (1 - c)^2), but
+    four fifths at most, texture and patches the rest. No anomaly is involved.
     ``parts`` are those joined: models of format 2 have no patches.
     """
 
@@ -109,6 +110,7 @@ class Fused:
             known_turns = float(np.clip(1 - unknown / to_know, 0, 1)) if to_know else 0.0
         # as odds, squared: which of the two witnesses is the better one is soon clear
         share = known_turns**2 / (known_turns**2 + (1 - known_turns) ** 2)
+        share = min(share, MOST)
         self.weights_ = np.array(
             [share if name in CLASSIFIERS else 1 - share for name in self.parts]
         )

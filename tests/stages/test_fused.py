@@ -108,6 +108,10 @@ def test_the_classifier_counts_as_much_as_it_knows_of_the_turns():
     assert 0.66 < share < 0.67
     assert fused.weights_.tolist() == pytest.approx([share, share, 1 - share, 1 - share])
 
+    # however well turns are told, texture and patches have a fifth
+    fused.fit(Halves([[9, -9], [-9, 9]]), brighter_left, masked(40, 10), RUNTIME)
+    assert fused.weights_.tolist() == pytest.approx([0.8, 0.8, 0.2, 0.2])
+
     # where a turn cannot be seen there is nothing to know of it
     alike = np.full(10, 2)
     fused.fit(network, brighter_left, masked(40, 10), RUNTIME, alike)
