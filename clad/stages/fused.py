@@ -23,6 +23,7 @@ Method = Literal["fused", "logits", "energy", "turns", "features", "texture", "p
 PARTS = ("logits", "features", "texture", "patches")
 CLASSIFIERS = ("logits", "features")  # what the classifier's answer tells; the rest is the image's
 MOST = 0.8  # of the weight for the classifier: turns are told before all of a class is learnt
+DOUBT = 10  # independent images that say as much as the guess that all parts are as good
 EARLY = 2  # of the four stages, whose maps are the texture: edges, colours and their repetition
 Parts = dict[str, NDArray[np.float64]]
 
@@ -43,8 +44,9 @@ class Fused:
     them by Fisher's method: -sum w log(1 - Phi(z)). One that is high raises the score, and the
     others cannot take that back. The weights come from the same images. With c the share of the
     entropy of their turns that the classifier removes, of what there is to remove where an image
-    looks the same in several, logits and features count w = c^2 / (c^2 + (1 - c)^2), but
-    four fifths at most, texture and patches the rest. No anomaly is involved.
+    looks the same in several, logits and features count w = c^2 / (c^2 + (1 - c)^2), nearer to a
+    half where few images say so and four fifths at most, texture and patches the rest
+    (``weight_of_classifier``). No anomaly is involved.
     ``parts`` are those joined: models of format 2 have no patches.
     """
 
@@ -98,7 +100,8 @@ class Fused:
         patches = rows_of(self.dictionary_, known, runtime, "patches")
         self.patch_whitening_ = _whitening(patches)
         self.patches_ = patches @ self.patch_whitening_
-        parts = self._parts(network, images.take(held_out), runtime, None, self.parts)[0]
+        unseen = images.take(held_out)
+        parts = self._parts(network, unseen, runtime, None, self.parts)[0]
         values = np.stack([parts[name] for name in self.parts])
         self.places_ = values.mean(axis=1)
         self.scales_ = np.maximum(values.std(axis=1), 1e-12)
@@ -108,9 +111,8 @@ class Fused:
             unknown = (parts["turns"] - np.log(alike)).mean()
             to_know = np.log(self.rotations / alike).mean()
             known_turns = float(np.clip(1 - unknown / to_know, 0, 1)) if to_know else 0.0
-        # as odds, squared: which of the two witnesses is the better one is soon clear
-        share = known_turns**2 / (known_turns**2 + (1 - known_turns) ** 2)
-        share = min(share, MOST)
+        apart = len(parts["turns"]) if unseen.groups is None else len(np.unique(unseen.groups))
+        share = weight_of_classifier(known_turns, apart)
         self.weights_ = np.array(
             [share if name in CLASSIFIERS else 1 - share for name in self.parts]
         )
@@ -141,7 +143,8 @@ class Fused:
             return parts[self.method]
         values = np.stack([parts[name] for name in self.parts])
         z = (values - self.places_[:, None]) / self.scales_[:, None]
-        joined: NDArray[np.float64] = -self.weights_ @ log_ndtr(-z)
+        # no matrix product, whose rounding depends on where in the batch an image stands
+        joined: NDArray[np.float64] = -(self.weights_[:, None] * log_ndtr(-z)).sum(axis=0)
         return joined
 
     def _parts(
@@ -213,6 +216,15 @@ def _whitening(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     values, vectors = np.linalg.eigh(covariance)
     floor = max(values.max() * 1e-6, 1e-12)
     return (vectors / np.sqrt(np.maximum(values, floor))).astype(np.float32)
+
+
+def weight_of_classifier(known: float, n: int) -> float:
+    """What logits and features weigh, of 1, where the classifier removes the share ``known`` of the
+    entropy of the turns of ``n`` independent images that it was not trained on.
+    """
+    # as odds, squared: which of the two witnesses is the better one is soon clear
+    weight = known**2 / (known**2 + (1 - known) ** 2)
+    return min((n * weight + DOUBT / 2) / (n + DOUBT), MOST)
 
 
 def of_logits(logits: Tensor, turn: int, rotations: int) -> dict[str, Tensor]:

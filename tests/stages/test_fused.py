@@ -10,7 +10,7 @@ from torch import nn
 from clad.data.images import ImageSet
 from clad.errors import FitError
 from clad.runtime import Runtime
-from clad.stages.fused import PARTS, Fused, of_logits, texture_of
+from clad.stages.fused import PARTS, Fused, of_logits, texture_of, weight_of_classifier
 from clad.stages.layers import FeatureModel
 
 RUNTIME = Runtime()
@@ -93,9 +93,24 @@ def test_a_part_that_is_low_does_not_take_back_what_another_says():
     assert join(60.0, 0.0, 0.0, 0.0) > join(50.0, 0.0, 0.0, 0.0)
 
 
+def test_weight_of_the_classifier_by_hand():
+    """0.6 known: 0.36 / (0.36 + 0.16) = 9 / 13. Ten images say as much as a guess of 1 / 2."""
+    assert weight_of_classifier(0.6, 10**9) == pytest.approx(9 / 13)
+    assert weight_of_classifier(0.6, 10) == pytest.approx((9 / 13 + 1 / 2) / 2)
+    assert weight_of_classifier(0.6, 0) == 0.5
+    assert weight_of_classifier(0.0, 30) == pytest.approx(5 / 40)
+    assert weight_of_classifier(1.0, 10) == pytest.approx(0.75)
+    assert weight_of_classifier(1.0, 90) == 0.8, "texture and patches have a fifth at least"
+
+
 def test_the_classifier_counts_as_much_as_it_knows_of_the_turns():
     """Even logits know nothing of four turns; without turns the halves count alike."""
-    assert fitted(rotations=4)[1].weights_.tolist() == pytest.approx([0, 0, 1, 1])
+
+    def weights(known, n=10):
+        weight = weight_of_classifier(known, n)
+        return pytest.approx([weight, weight, 1 - weight, 1 - weight])
+
+    assert fitted(rotations=4)[1].weights_.tolist() == weights(0)
     assert fitted()[1].weights_.tolist() == [0.5] * 4
 
     offsets = np.arange(40, dtype=np.uint8)[:, None, None, None]
@@ -104,24 +119,22 @@ def test_the_classifier_counts_as_much_as_it_knows_of_the_turns():
     network = Halves([[lead, -lead], [-lead, lead]])
     fused = Fused(rotations=2).fit(network, brighter_left, masked(40, 10), RUNTIME)
     known = 1 + math.log(3 / 4) / math.log(2)  # 0.585 of the one bit that a turn of two is
-    share = known**2 / (known**2 + (1 - known) ** 2)
-    assert 0.66 < share < 0.67
-    assert fused.weights_.tolist() == pytest.approx([share, share, 1 - share, 1 - share])
+    assert fused.weights_.tolist() == weights(known)
 
-    # however well turns are told, texture and patches have a fifth
-    fused.fit(Halves([[9, -9], [-9, 9]]), brighter_left, masked(40, 10), RUNTIME)
-    assert fused.weights_.tolist() == pytest.approx([0.8, 0.8, 0.2, 0.2])
+    # images of one group are one that says so
+    grouped = ImageSet.of(brighter_left.read(), groups=np.arange(40) // 5)
+    fused.fit(network, grouped, masked(40, 10), RUNTIME)
+    assert fused.weights_.tolist() == weights(known, 2)
 
     # where a turn cannot be seen there is nothing to know of it
     alike = np.full(10, 2)
     fused.fit(network, brighter_left, masked(40, 10), RUNTIME, alike)
-    assert fused.weights_.tolist() == [0, 0, 1, 1]
+    assert fused.weights_.tolist() == weights(0)
     even = ImageSet.of(np.full((40, 1, 2, 2), 99, np.uint8) + offsets)
     of_both = ImageSet.of(np.concatenate([brighter_left.read()[:35], even.read()[:5]]))
     alike[:5] = 1  # there is one bit to know of each of these, and 0.585 is known
     fused.fit(network, of_both, masked(40, 10), RUNTIME, alike)
-    share = known**2 / (known**2 + (1 - known) ** 2)
-    assert fused.weights_.tolist() == pytest.approx([share, share, 1 - share, 1 - share])
+    assert fused.weights_.tolist() == weights(known)
 
 
 def test_a_part_that_is_the_score_alone_costs_nothing_of_the_others(monkeypatch):
