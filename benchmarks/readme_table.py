@@ -1,14 +1,15 @@
-"""The README's result tables, from rows kept in the repository.
+"""The result tables of the README and of docs/benchmarks.md, from rows kept in the repository.
 
     python benchmarks/readme_table.py [runs/*/metrics.json ...]
 
 Adds a row to results/runs.csv for each metrics.json given (a newer row takes the place of one with
-the same data set, scenario, preset and seed), then writes the tables into README.md between their
-markers: of the benchmark, results/benchmark/*.jsonl as `clad bench` wrote them, and of those runs.
-With no file it only writes the tables again.
+the same data set, scenario, preset and seed), then writes the tables between their markers: of the
+benchmark, results/benchmark/*.jsonl as `clad bench` wrote them, and of those runs. With no file it
+only writes the tables again.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -17,14 +18,19 @@ from records import ROOT, read_rows, write_rows
 
 from clad.benchmark.paper import printed
 from clad.benchmark.results import read
-from clad.data.scenarios import SCENARIOS
+from clad.data.scenarios import ONE_CLASS, SCENARIOS
 
 ROWS = ROOT / "results" / "runs.csv"
 BENCHMARK = ROOT / "results" / "benchmark"
-README = ROOT / "README.md"
+README, BENCHMARKS = ROOT / "README.md", ROOT / "docs" / "benchmarks.md"
 CONTROLS = (
     *("pca-reconstruction", "pca-neighbours", "latent-neighbours", "reconstruction"),
     "random-features",
+)
+OTHERS = (
+    *("ocsvm", "svdd", "deep-svdd", "oc-nn", "oc-cnn"),  # the paper's
+    *("ae-fully-connected", "ae-convolutional", "ae-batch-norm", "ae-noise-classifier"),
+    "oracle-labelled",
 )
 KEY = ("dataset", "scenario", "preset", "seed")
 COLUMNS = (
@@ -82,8 +88,8 @@ def runs_table(rows: list[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def benchmark_table() -> str:
-    """Markdown: a line a scenario of the paper, the default preset beside what it must beat.
+def newest() -> dict[tuple[str, str, str], list[dict]]:
+    """Rows of the benchmark by data set, scenario and method, a row a seed.
 
     Of rows of several settings the last one run counts; they are never averaged.
     """
@@ -93,7 +99,12 @@ def benchmark_table() -> str:
             if row["error"] is None:
                 cell = found.setdefault((row["dataset"], row["scenario"], row["method"]), {})
                 cell.setdefault(row["setting"], []).append(row)
-    cells = {key: list(settings.values())[-1] for key, settings in found.items()}
+    return {key: list(settings.values())[-1] for key, settings in found.items()}
+
+
+def benchmark_table() -> str:
+    """Markdown: a line a scenario of the paper, the default preset beside what it must beat."""
+    cells = newest()
     lines = [
         "| data set | normal | seeds | **AUROC** | false alarms (5% promised) | detected | minutes "
         "| best simple control | paper |",
@@ -124,13 +135,38 @@ def benchmark_table() -> str:
     return "\n".join(lines)
 
 
-def tables() -> dict[str, str]:
-    """Each table under the name of its markers."""
-    return {"benchmark": benchmark_table(), "runs": runs_table(read_rows(ROWS))}
+def methods_table(names: Sequence[tuple[str, str]]) -> str:
+    """Markdown: a line a baseline, a column a scenario, the paper's number in brackets."""
+    cells, theirs = newest(), printed()
+    lines = [
+        "".join(f"| {text} " for text in ("", *(f"{d} {s.rpartition(':')[2]}" for d, s in names))),
+        "| --- " * (len(names) + 1),
+    ]
+    for method in OTHERS:
+        line = f"| {method} "
+        for name in names:
+            rows, paper = cells.get((*name, method)), theirs.get((*name, method))
+            ours = percent([row["auroc"] for row in rows]) if rows else ""
+            line += f"| {ours}{f' ({paper})' if rows and paper else ''} "
+        if any((*name, method) in cells for name in names):
+            lines.append(line)
+    return "\n".join(f"{line}|" for line in lines)
+
+
+def tables() -> dict[str, tuple[Path, str]]:
+    """Each table and the file it stands in, under the name of its markers."""
+    scenarios = [(d, s) for d in ("mnist", "cifar10") for s in SCENARIOS[d]]
+    one_class = [("mnist", f"{ONE_CLASS}{digit}") for digit in range(10)]
+    return {
+        "benchmark": (README, benchmark_table()),
+        "runs": (README, runs_table(read_rows(ROWS))),
+        "methods": (BENCHMARKS, methods_table(scenarios)),
+        "one-class": (BENCHMARKS, methods_table(one_class)),
+    }
 
 
 def markers(name: str) -> tuple[str, str]:
-    """What stands before and after a table in the README."""
+    """What stands before and after a table."""
     return f"<!-- {name}: start -->", f"<!-- {name}: end -->"
 
 
@@ -144,13 +180,12 @@ def main(metrics: tuple[Path, ...]) -> None:
         rows[tuple(row[k] for k in KEY)] = row
     ordered = [rows[key] for key in sorted(rows)]
     write_rows(ROWS, ordered)
-    text = README.read_text(encoding="utf-8")
-    for name, table in tables().items():
+    for name, (file, table) in tables().items():
+        text = file.read_text(encoding="utf-8")
         start, end = markers(name)
         before, _, rest = text.partition(start)
         _, _, after = rest.partition(end)
-        text = f"{before}{start}\n{table}\n{end}{after}"
-    README.write_text(text, encoding="utf-8")
+        file.write_text(f"{before}{start}\n{table}\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
