@@ -102,9 +102,8 @@ def newest() -> dict[tuple[str, str, str], list[dict]]:
     return {key: list(settings.values())[-1] for key, settings in found.items()}
 
 
-def benchmark_table() -> str:
+def benchmark_table(cells: dict[tuple[str, str, str], list[dict]]) -> str:
     """Markdown: a line a scenario of the paper, the default preset beside what it must beat."""
-    cells = newest()
     lines = [
         "| data set | normal | seeds | **AUROC** | false alarms (5% promised) | detected | minutes "
         "| best simple control | paper |",
@@ -135,9 +134,11 @@ def benchmark_table() -> str:
     return "\n".join(lines)
 
 
-def methods_table(names: Sequence[tuple[str, str]]) -> str:
+def methods_table(
+    cells: dict[tuple[str, str, str], list[dict]], names: Sequence[tuple[str, str]]
+) -> str:
     """Markdown: a line a baseline, a column a scenario, the paper's number in brackets."""
-    cells, theirs = newest(), printed()
+    theirs = printed()
     lines = [
         "".join(f"| {text} " for text in ("", *(f"{d} {s.rpartition(':')[2]}" for d, s in names))),
         "| --- " * (len(names) + 1),
@@ -155,13 +156,14 @@ def methods_table(names: Sequence[tuple[str, str]]) -> str:
 
 def tables() -> dict[str, tuple[Path, str]]:
     """Each table and the file it stands in, under the name of its markers."""
+    cells = newest()
     scenarios = [(d, s) for d in ("mnist", "cifar10") for s in SCENARIOS[d]]
     one_class = [("mnist", f"{ONE_CLASS}{digit}") for digit in range(10)]
     return {
-        "benchmark": (README, benchmark_table()),
+        "benchmark": (README, benchmark_table(cells)),
         "runs": (README, runs_table(read_rows(ROWS))),
-        "methods": (BENCHMARKS, methods_table(scenarios)),
-        "one-class": (BENCHMARKS, methods_table(one_class)),
+        "methods": (BENCHMARKS, methods_table(cells, scenarios)),
+        "one-class": (BENCHMARKS, methods_table(cells, one_class)),
     }
 
 
