@@ -24,6 +24,7 @@ from clad.data.scenarios import scenario
 from clad.data.splits import make_task
 from clad.errors import CladError, ConfigError, DataError, FitError, ModelError, NotFittedError
 from clad.model import Model
+from clad.stages.graph import Partition
 from clad.threshold import RULES
 
 
@@ -451,6 +452,7 @@ def communities(number):
             assert groups is None
             edges = np.quantile(features[:, 0], np.arange(1, number) / number)
             self.labels_ = np.searchsorted(edges, features[:, 0]).astype(np.int64)
+            self.partitions_ = [Partition(1.0, 1.0, self.labels_)]
             return self
 
         def agreement(self, features, groups):

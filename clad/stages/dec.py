@@ -15,7 +15,7 @@ from clad.data.images import ImageSet
 from clad.errors import FitError
 from clad.runtime import Runtime, log
 from clad.stages.augmentation import Augmentation
-from clad.stages.graph import GraphClustering, centroids
+from clad.stages.graph import GraphClustering, Partition, centroids
 from clad.stages.kmeans import KMeans, assign
 from clad.stages.layers import LatentModel, encode
 from clad.training import Checkpoints, train
@@ -66,9 +66,9 @@ class DEC:
 
     With ``n_clusters="auto"`` the communities of the latents' neighbour graph are the start, and
     say how many clusters there are; with a number it is k-means, as in the paper. Communities that
-    depend on the seed, or on the lighting, are no classes: all images are one cluster instead where
-    the graph's are not stable, or where augmented copies of the images fall into others than they
-    do (adjusted Rand index under ``agreement``).
+    depend on the seed, or on the lighting, are no classes: taken are the finest ones that are
+    stable and that augmented copies of the images fall into as they do (adjusted Rand index of at
+    least ``agreement``). All images are one cluster where there are none.
     """
 
     def __init__(
@@ -172,28 +172,10 @@ class DEC:
         augment: Augmentation | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """First centres float32 (K, D) and labels int64 (N,)."""
-        from sklearn.metrics import adjusted_rand_score
-
         latents = encode(network, images, runtime)
         if self.n_clusters == "auto":
             graph = GraphClustering(seed=runtime.seed_for("graph")).fit(latents, images.groups)
-            centers = centroids(latents, graph.labels_, graph.n_clusters_)
-            if graph.n_clusters_ > 1 and augment is not None:
-                copies = encode(network, images, runtime, augment=augment)
-                agreement = adjusted_rand_score(
-                    assign(latents, centers)[0], assign(copies, centers)[0]
-                )
-                lost = agreement < self.agreement
-                log.info(
-                    "dec: augmented copies agree with the %d clusters by %.2f%s",
-                    len(centers),
-                    agreement,
-                    f", under {self.agreement:g}: all images are one cluster" if lost else "",
-                )
-                if lost:
-                    one = np.zeros(len(latents), np.int64)
-                    return centroids(latents, one, 1), one
-            return centers, graph.labels_
+            return self._found_again(graph.partitions_, latents, network, images, runtime, augment)
         if len(latents) < self.n_clusters:
             raise FitError(
                 f"n_samples={len(latents)} should be >= n_clusters={self.n_clusters}; "
@@ -202,6 +184,37 @@ class DEC:
         kmeans = KMeans(self.n_clusters, restarts=self.restarts, seed=runtime.seed_for("kmeans"))
         kmeans.fit(latents, runtime.device)
         return kmeans.cluster_centers_, kmeans.labels_
+
+    def _found_again(
+        self,
+        partitions: list[Partition],
+        latents: NDArray[np.float32],
+        network: LatentModel,
+        images: ImageSet,
+        runtime: Runtime,
+        augment: Augmentation | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Centres and labels of the first partition that augmented copies fall into alike."""
+        from sklearn.metrics import adjusted_rand_score
+
+        copies = None
+        for partition in partitions:
+            labels = partition.labels
+            centers = centroids(latents, labels, int(labels.max()) + 1)
+            if len(centers) == 1 or augment is None:
+                break
+            if copies is None:
+                copies = encode(network, images, runtime, augment=augment)
+            agreement = adjusted_rand_score(assign(latents, centers)[0], assign(copies, centers)[0])
+            log.info(
+                "dec: augmented copies agree with the %d clusters by %.2f%s",
+                len(centers),
+                agreement,
+                "" if agreement >= self.agreement else f", under {self.agreement:g}",
+            )
+            if agreement >= self.agreement:
+                break
+        return centers, labels
 
     def predict(self, images: ImageSet, runtime: Runtime) -> NDArray[np.int64]:
         """Pseudo-labels int64 (N,) of any images."""

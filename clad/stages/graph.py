@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,14 @@ FEWEST = 15  # rows, or groups of them, that are a community of their own, and
 SMALL = 0.01  # at least this share of all; a smaller one is joined to the nearest large one
 
 
+class Partition(NamedTuple):
+    """The communities at one resolution: labels int64 (N,), largest cluster first."""
+
+    resolution: float
+    stability: float
+    labels: NDArray[np.int64]
+
+
 class GraphClustering:
     """Leiden communities (Traag et al. 2019) of the k-nearest-neighbour graph of the latents.
 
@@ -30,8 +38,6 @@ class GraphClustering:
     in the sample: the graph's cost grows faster than its rows. A sample shows less (11 communities
     of 60,000 digits, 9 of 30,000 of them, 8 of 15,000), so it is large.
     """
-
-    labels_: NDArray[np.int64]
 
     def __init__(
         self, *, neighbours: int = 15, reseeds: int = 4, limit: int = LIMIT, seed: int = 0
@@ -45,24 +51,36 @@ class GraphClustering:
         self, X: NDArray[np.float32], groups: NDArray[np.int64] | None = None
     ) -> GraphClustering:
         """Cluster float32 (N, D); sets ``labels_`` int64 (N,), largest cluster first,
-        ``n_clusters_``, ``resolution_`` and ``stability_``.
+        ``n_clusters_``, ``resolution_`` and ``stability_``, and ``partitions_``, of which those are
+        the first: all that are stable, from fine to coarse, and one cluster at the end.
 
         ``groups`` int64 (N,): rows of one group, such as the frames of one track, show the same
         thing: all go where most of them are, and count as one where it is asked whether a community
         is large enough to be a cluster. Where no resolution gives two clusters or more that are
         stable there is one: normal is one thing, or what it consists of does not show here.
         """
-        from sklearn.metrics import adjusted_rand_score
-
         groups = _numbered(groups, len(X))
         if len(X) > self.limit:
             some = self._sample(len(X))
-            self.fit(X[some], groups[some])
-            of_nearest = self.labels_[assign(X, X[some])[0]]
-            self.labels_ = _by_size(_of_most(of_nearest, groups))
-            return self
+            nearest = assign(X, X[some])[0]
+            self.partitions_ = [
+                part._replace(labels=_by_size(_of_most(part.labels[nearest], groups)))
+                for part in self._partitions(X[some], groups[some])
+            ]
+        else:
+            self.partitions_ = self._partitions(X, groups)
+        self.resolution_, self.stability_, self.labels_ = self.partitions_[0]
+        self.n_clusters_ = int(self.labels_.max()) + 1
+        log.info(
+            "graph: %d clusters, stability %.2f under reseeding", self.n_clusters_, self.stability_
+        )
+        return self
+
+    def _partitions(self, X: NDArray[np.float32], groups: NDArray[np.int64]) -> list[Partition]:
+        from sklearn.metrics import adjusted_rand_score
+
         graph = self._graph(X)
-        candidates = []
+        partitions = [Partition(RESOLUTIONS[0], 1.0, np.zeros(len(X), np.int64))]
         for resolution in RESOLUTIONS:
             runs = self._communities(graph, resolution, groups)
             labels = _by_size(_of_most(_join_small(X, runs[0], groups), groups))
@@ -76,14 +94,8 @@ class GraphClustering:
                 stability,
             )
             if n_clusters >= 2 and stability >= STABLE:
-                candidates.append((resolution, stability, labels))
-        one = (RESOLUTIONS[0], 1.0, np.zeros(len(X), np.int64))
-        self.resolution_, self.stability_, self.labels_ = candidates[-1] if candidates else one
-        self.n_clusters_ = int(self.labels_.max()) + 1
-        log.info(
-            "graph: %d clusters, stability %.2f under reseeding", self.n_clusters_, self.stability_
-        )
-        return self
+                partitions.append(Partition(resolution, stability, labels))
+        return partitions[::-1]
 
     def agreement(self, X: NDArray[np.float32], groups: NDArray[np.int64] | None = None) -> float:
         """How far other views (N, D) of the rows fitted on have the same clusters: at most 1.

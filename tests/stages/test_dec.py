@@ -14,6 +14,7 @@ from clad.runtime import Runtime
 from clad.stages import dec
 from clad.stages.autoencoder import Autoencoder
 from clad.stages.dec import DEC, soft_assignment, target_distribution
+from clad.stages.graph import Partition
 from clad.stages.kmeans import KMeans
 from clad.stages.layers import encode
 
@@ -69,6 +70,39 @@ def test_a_latent_on_a_centre_has_a_finite_gradient():
     # -(1 - q_10) * 2 u / (1 + |u|^2), q_10 = 1 / 10.
     assert z.grad[1].tolist() == pytest.approx([-0.9 * 4 / 9] * 2)
     assert torch.isfinite(centers.grad).all()
+
+
+@pytest.mark.parametrize(("agreement", "n_clusters"), [(-1.0, 12), (0.95, 2), (1.01, 1)])
+def test_taken_are_the_finest_communities_that_augmented_copies_have(
+    agreement, n_clusters, images, runtime, trained, monkeypatch, caplog
+):
+    """Twelve by lot, two of k-means, one; the copy of an image is another of the same half."""
+    rng = np.random.default_rng(0)
+    n = len(images)
+    halves = KMeans(2, seed=0).fit(encode(trained, images, runtime)).labels_
+    by_lot = rng.permutation(np.arange(n) % 12)
+    another = np.arange(n)
+    for half in (halves == 0, halves == 1):
+        another[half] = np.roll(another[half], 1)
+
+    class Fixed:
+        def __init__(self, seed):
+            pass
+
+        def fit(self, latents, groups):
+            labels = by_lot, halves, np.zeros(n, np.int64)
+            self.partitions_ = [Partition(1.0, 1.0, part) for part in labels]
+            return self
+
+    monkeypatch.setattr("clad.stages.dec.GraphClustering", Fixed)
+    caplog.set_level("INFO", "clad")
+    stage = DEC("auto", agreement=agreement, epochs=0)
+    stage.fit(trained, images, runtime, augment=lambda x, _: x[another])
+    assert len(stage.centers_) == n_clusters
+    taken = {12: by_lot, 2: halves, 1: np.zeros(n)}[n_clusters]
+    np.testing.assert_array_equal(stage.labels_, taken)
+    asked = caplog.text.count("augmented copies agree with")
+    assert asked == {12: 1, 2: 2, 1: 2}[n_clusters]
 
 
 def test_no_epochs_is_k_means(images, runtime, trained):

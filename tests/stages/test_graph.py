@@ -131,6 +131,25 @@ def test_other_views_agree_where_they_show_the_same(limit):
     assert found.agreement(points, one) == 0, "rows of one group are in one cluster"
 
 
+@pytest.mark.parametrize("limit", [10_000, 250])
+def test_partitions_go_from_fine_to_coarse_and_end_with_one_cluster(limit):
+    """Two pairs of clumps, the pairs far apart: four clusters, then two, then one."""
+    rng = np.random.default_rng(0)
+    place = np.repeat(np.arange(4), 100)
+    middle = np.array([[0.0, 0.0], [3.2, 0.0], [30.0, 0.0], [33.2, 0.0]])[place]
+    points = (middle + rng.normal(0, 0.8, middle.shape)).astype(np.float32)
+    found = GraphClustering(limit=limit, neighbours=40, seed=0).fit(points)
+    sizes = [int(part.labels.max()) + 1 for part in found.partitions_]
+    assert sizes == sorted(sizes, reverse=True)
+    assert {4, 2, 1} <= set(sizes)
+    assert sizes[-1] == 1
+    np.testing.assert_array_equal(found.labels_, found.partitions_[0].labels)
+    two = next(part for part in found.partitions_ if part.labels.max() == 1)
+    assert adjusted_rand_score(place // 2, two.labels) == 1
+    assert all(len(part.labels) == len(points) for part in found.partitions_)
+    assert all(part.stability >= 0.9 for part in found.partitions_)
+
+
 def test_one_seed_one_answer():
     points, _ = moons()
     runs = [GraphClustering(seed=5).fit(points).labels_ for _ in range(4)]
