@@ -1,11 +1,12 @@
 """The same fit again and again, and the same fit with other threads, precision or device.
 
-    python benchmarks/determinism.py
+    python benchmarks/determinism.py [--runs 10] [--jobs 1]
 
 Ten fits on the digits with one setting must give ten identical models and scores; then how far the
 scores move with two threads, with bfloat16, with the instructions of an older CPU (sums in another
-order, as on any other device) and, where there is one, on a GPU. Each fit is a process of its own.
-Writes results/determinism.csv; exit status 1 where two of the ten differ.
+order, as on any other device) and, where there is one, on a GPU, where ten must be identical too.
+Each fit is a process of its own. Replaces this machine's rows of results/determinism.csv; exit
+status 1 where two of ten differ.
 """
 
 import hashlib
@@ -13,11 +14,12 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import click
 import numpy as np
 import torch
-from records import ROOT, write_rows
+from records import ROOT, read_rows, write_rows
 from scipy.stats import spearmanr
 
 from clad import CLAD, recipes
@@ -26,16 +28,16 @@ from clad.config import build
 from clad.data.benchmarks import load
 from clad.data.scenarios import scenario
 from clad.data.splits import make_task
-from clad.provenance import commit, versions
+from clad.provenance import commit, hardware, versions
 
-RUNS = 10
+FILE = ROOT / "results" / "determinism.csv"
 BASE = {"threads": 1, "precision": "float32", "device": "cpu"}
 OTHERS = {
     "2 threads": {"threads": 2},
     "bfloat16": {"precision": "bfloat16"},
     "AVX2 instructions": {},
-    "GPU": {"device": "cuda"},
 }
+ON_GPU = {"GPU": {"device": "cuda"}, "GPU, bfloat16": {"device": "cuda", "precision": "bfloat16"}}
 OLDER = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
@@ -62,6 +64,12 @@ def fit(runtime):
     }
 
 
+def machine():
+    """Its processor, and its GPU."""
+    processor, _, _ = hardware("cpu").rpartition(", ")
+    return processor + (f", {hardware('cuda')}" if torch.cuda.is_available() else "")
+
+
 def in_a_process(runtime, environment=None):
     """``fit`` in a fresh Python."""
     command = [sys.executable, __file__, "--child", json.dumps(runtime)]
@@ -71,37 +79,50 @@ def in_a_process(runtime, environment=None):
 
 
 @click.command()
+@click.option("--runs", default=10, show_default=True, help="Fits that must be identical.")
+@click.option("--jobs", default=1, show_default=True, help="Fits at a time.")
 @click.option("--child", hidden=True)
-def main(child):
+def main(runs, jobs, child):
     """Fit and compare."""
     if child is not None:
         click.echo(json.dumps(fit(json.loads(child))))
         return
-    same = [in_a_process({}) for _ in range(RUNS)]
-    first, different = same[0], len({run["digest"] for run in same})
-    about = {"torch": versions()["torch"], "commit": commit()}
-    rows = [_row(f"{RUNS} runs, 1 thread, float32, CPU", different, first, first, about)]
-    for name, runtime in OTHERS.items():
-        if name == "GPU" and not torch.cuda.is_available():
-            click.echo("GPU: none here")
-            continue
-        other = in_a_process(runtime, OLDER if name.startswith("AVX2") else None)
-        rows.append(_row(name, None, other, first, about))
-    write_rows(ROOT / "results" / "determinism.csv", rows)
+    on_gpu = ON_GPU if torch.cuda.is_available() else {}
+    if not on_gpu:
+        click.echo("GPU: none here")
+    with ThreadPoolExecutor(jobs) as pool:
+        same = [pool.submit(in_a_process, {}) for _ in range(runs)]
+        others = {
+            name: [pool.submit(in_a_process, runtime, OLDER if name.startswith("AVX2") else None)]
+            for name, runtime in OTHERS.items()
+        }
+        others |= {
+            name: [pool.submit(in_a_process, runtime) for _ in range(runs)]
+            for name, runtime in on_gpu.items()
+        }
+        measured = {f"{runs} runs, 1 thread, float32, CPU": same, **others}
+        measured = {name: [one.result() for one in fits] for name, fits in measured.items()}
+    first = measured[f"{runs} runs, 1 thread, float32, CPU"][0]
+    rows = [_row(name, fits, first) for name, fits in measured.items()]
+    kept = [row for row in read_rows(FILE) if row["machine"] != rows[0]["machine"]]
+    write_rows(FILE, kept + rows)
     for row in rows:
         click.echo(", ".join(f"{key} {value}" for key, value in row.items()))
-    sys.exit(different > 1)
+    sys.exit(any(row["different_digests"] > 1 for row in rows))
 
 
-def _row(name, different, run, first, about):
-    ours, theirs = np.array(run["scores"]), np.array(first["scores"])
+def _row(name, fits, first):
+    ours, theirs = np.array(fits[0]["scores"]), np.array(first["scores"])
     return {
         "what": name,
-        "different_digests": "" if different is None else different,
+        "runs": len(fits),
+        "different_digests": len({run["digest"] for run in fits}),
         "rank_correlation": round(float(spearmanr(ours, theirs).statistic), 4),
-        "auroc": round(run["auroc"], 4),
-        "false_alarm_rate": round(run["false_alarm_rate"], 4),
-        **about,
+        "auroc": round(fits[0]["auroc"], 4),
+        "false_alarm_rate": round(fits[0]["false_alarm_rate"], 4),
+        "torch": versions()["torch"],
+        "commit": commit(),
+        "machine": machine(),
     }
 
 

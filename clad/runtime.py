@@ -50,7 +50,8 @@ class Runtime:
         threads: int | None = None,
         progress: bool = False,
     ) -> Runtime:
-        """Resolve ``auto`` against this machine.
+        """Resolve ``auto`` against this machine, and set what torch keeps for all: the number of
+        threads where it is given, and cuDNN to algorithms that give one answer on a GPU.
 
         Raises ConfigError where the device asked for is not there.
         """
@@ -67,6 +68,8 @@ class Runtime:
                     f"runtime.device is {device!r} but there are {there} CUDA devices; use 'cpu'"
                     + (f" or 'cuda:0' to 'cuda:{there - 1}'" if there else "")
                 )
+        if device.startswith("cuda"):
+            torch.backends.cudnn.deterministic = True
         bfloat16 = native_bfloat16(device) if precision == "auto" else precision == "bfloat16"
         return cls(seed=seed, device=device, bfloat16=bfloat16, progress=progress)
 

@@ -439,6 +439,14 @@ def test_a_models_temperature_and_perturbation_are_numbers(tiny, normals, mixed,
     assert again.model_.config.odin == chosen
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_two_fits_on_a_gpu_give_the_same_scores(precision, tiny, normals, mixed):
+    tiny["runtime"] = {"device": "cuda", "precision": precision}
+    first, second = (CLAD(tiny).fit(normals[:150]).decision_function(mixed) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
 def communities(number):
     """What stands in for the graph: so many equal parts along the first feature."""
 

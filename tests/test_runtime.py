@@ -77,9 +77,12 @@ def test_cuda_where_there_is_none(monkeypatch):
 
 def test_auto_takes_the_gpu_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    assert Runtime.choose(device="cpu", precision="float32").device == "cpu"
+    assert not torch.backends.cudnn.deterministic
     chosen = Runtime.choose(device="auto", precision="float32")
     assert chosen == Runtime(device="cuda", bfloat16=False)
-    assert Runtime.choose(device="cpu", precision="float32").device == "cpu"
+    assert torch.backends.cudnn.deterministic
 
 
 @pytest.mark.parametrize(

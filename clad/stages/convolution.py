@@ -16,9 +16,9 @@ TINY = 2  # pixels a side; beyond, more of the matrix is zeros than the convolut
 class Convolution(nn.Conv2d):
     """A 3x3 convolution of stride 1 with one pixel of padding.
 
-    In maps of at most 2x2 pixels most taps see nothing but padding, and the libraries' kernels,
+    In maps of at most 2x2 pixels most taps see nothing but padding, and the kernels for CPUs,
     made for large maps, take several times as long as a matrix product (``benchmarks/speed.py``).
-    The sums are the same.
+    The sums are the same. A GPU waits for launches, of which a convolution needs fewest.
     """
 
     def __init__(self, inner: int, outer: int) -> None:
@@ -26,7 +26,7 @@ class Convolution(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Float (N, C, H, W) -> (N, D, H, W)."""
-        if max(x.shape[2:]) > TINY:
+        if max(x.shape[2:]) > TINY or x.is_cuda:
             return super().forward(x)
         result: Tensor = _TinyConvolution.apply(x, self.weight.to(x.dtype))
         return result
