@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -51,7 +52,8 @@ class Runtime:
         progress: bool = False,
     ) -> Runtime:
         """Resolve ``auto`` against this machine, and set what torch keeps for all: the number of
-        threads where it is given, and cuDNN to algorithms that give one answer on a GPU.
+        threads where it is given, and on a GPU convolutions that give one answer, in float32 where
+        float32 is asked for (cuDNN would round to TF32).
 
         Raises ConfigError where the device asked for is not there.
         """
@@ -70,6 +72,7 @@ class Runtime:
                 )
         if device.startswith("cuda"):
             torch.backends.cudnn.deterministic = True
+            torch.backends.cudnn.allow_tf32 = False
         bfloat16 = native_bfloat16(device) if precision == "auto" else precision == "bfloat16"
         return cls(seed=seed, device=device, bfloat16=bfloat16, progress=progress)
 
@@ -104,6 +107,28 @@ class Runtime:
         kind = torch.device(self.device).type
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=self.bfloat16):
             yield
+
+    @contextmanager
+    def deterministic(self) -> Iterator[None]:
+        """Of operations that have a way to give one answer on a GPU, that one; on a CPU all do."""
+        import torch
+        from torch.utils import deterministic
+
+        if not self.device.startswith("cuda"):
+            yield
+            return
+        before = torch.are_deterministic_algorithms_enabled()
+        warned = torch.is_deterministic_algorithms_warn_only_enabled()
+        filled: bool = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it nowhere else
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        # none is read, and filling it costs launches
+        deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before, warn_only=warned)
+            deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
     def place(self, network: torch.nn.Module) -> torch.nn.Module:
         """``network`` itself, moved to the device in the layout its convolutions are fastest in."""

@@ -90,7 +90,7 @@ def train(
             for group, base in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = learning_rate(schedule, base, done)
             advice = f"{stage}: out of memory; lower {stage}.batch_size (now {batch_size})"
-            with memory_advice(advice):
+            with memory_advice(advice), runtime.deterministic():
                 value = loss(positions, runtime.generator(stage, epoch, step))
                 optimizer.zero_grad(set_to_none=True)
                 value.backward()

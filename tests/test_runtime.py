@@ -1,5 +1,6 @@
 """Seeds that mean one thing for ever, and a device that is refused where it is not there."""
 
+import os
 from contextlib import suppress
 
 import numpy as np
@@ -78,11 +79,26 @@ def test_cuda_where_there_is_none(monkeypatch):
 def test_auto_takes_the_gpu_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     assert Runtime.choose(device="cpu", precision="float32").device == "cpu"
     assert not torch.backends.cudnn.deterministic
     chosen = Runtime.choose(device="auto", precision="float32")
     assert chosen == Runtime(device="cuda", bfloat16=False)
     assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "cpu"])
+def test_what_gives_one_answer_on_a_gpu_is_asked_for_inside_alone(device, monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    asked = []
+    with suppress(ValueError), Runtime(device=device).deterministic():
+        asked.append(torch.are_deterministic_algorithms_enabled())
+        asked.append("CUBLAS_WORKSPACE_CONFIG" in os.environ)
+        raise ValueError
+    assert asked == [device != "cpu"] * 2
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
 
 
 @pytest.mark.parametrize(

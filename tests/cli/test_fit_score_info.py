@@ -20,6 +20,7 @@ from PIL import Image
 
 from clad.cli import main
 from clad.data import inputs
+from clad.runtime import Runtime
 from clad.stages.classifier import Classifier
 
 COLUMNS = [
@@ -79,7 +80,12 @@ def test_fit_then_score_then_info(clad, normals, images, as_pngs, tmp_path, set_
 
     shown = clad("info", "mine")
     assert shown.exit_code == 0
-    for line in ("shape: [1, 12, 12]", "clusters: 3", "skipped: []", "device: cpu"):
+    for line in (
+        "shape: [1, 12, 12]",
+        "clusters: 3",
+        "skipped: []",
+        f"device: {Runtime.choose().device}",
+    ):
         assert line in shown.stdout
 
 
