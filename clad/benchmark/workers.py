@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from logging.handlers import QueueHandler, QueueListener
+from queue import Queue
 from typing import Any
 
 from clad.benchmark.cells import Cell, run_cell
 from clad.benchmark.plan import Source
 from clad.errors import CladError, MissingExtraError
-from clad.provenance import commit
+from clad.provenance import commit, log
 
 Row = dict[str, Any]
 
@@ -43,7 +47,11 @@ def run_all(
 def _in_processes(cells: Sequence[Cell], source: Source, jobs: int) -> Iterator[Row]:
     threads, here = max(1, (os.cpu_count() or 1) // jobs), commit()
     context = multiprocessing.get_context("spawn")  # a fork would take torch's locks along
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with (
+        context.Manager() as manager,  # whose queue outlives a process killed while it writes
+        _heard(said := manager.Queue()),
+        ProcessPoolExecutor(jobs, mp_context=context, initializer=_say, initargs=(said,)) as pool,
+    ):
         futures = [pool.submit(_run, cell, source, threads, here) for cell in cells]
         try:
             for future in as_completed(futures):
@@ -56,6 +64,23 @@ def _in_processes(cells: Sequence[Cell], source: Source, jobs: int) -> Iterator[
         finally:
             for future in futures:
                 future.cancel()
+
+
+@contextmanager
+def _heard(said: Queue[Any]) -> Iterator[None]:
+    """What the processes log is logged here."""
+    listener = QueueListener(said, *log.handlers, respect_handler_level=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        listener.stop()
+
+
+def _say(said: Queue[Any]) -> None:
+    """In a process, once: log to the one that waits for it."""
+    log.addHandler(QueueHandler(said))
+    log.setLevel(logging.DEBUG)
 
 
 def _on_dask(cells: Sequence[Cell], source: Source, scheduler: str) -> Iterator[Row]:
@@ -93,4 +118,8 @@ def _run(cell: Cell, source: Source, threads: int | None, expected: str | None) 
         )
     if threads is not None:
         torch.set_num_threads(threads)
+    name = f"{cell.scenario.name} {cell.method} seed {cell.config.seed}"
+    for handler in log.handlers:  # several cells log into one file
+        if isinstance(handler, QueueHandler):
+            handler.setFormatter(logging.Formatter(f"{name}: %(message)s"))
     return run_cell(cell, source.open(), progress=False)

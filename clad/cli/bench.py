@@ -52,7 +52,7 @@ def _listed(text: str) -> list[str]:
     help="Change one key of the configuration; may be given again.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("bench"), show_default=True,
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("bench"), show_default=True,
     help="Folder of results.jsonl.",
 )  # fmt: skip
 @running_options
@@ -89,7 +89,7 @@ def bench(
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--seeds", type=click.IntRange(min=1), help="In the place of the file's.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder of results.jsonl and the plot.",
+    "-o", "--out", type=click.Path(path_type=Path), help="Folder of results.jsonl and the plot.",
 )  # fmt: skip
 @running_options
 def ablate(

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     help="default: our recipe; paper: the authors' settings.",
 )
 @config_options
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for what is written.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for what is written.")
 @budget_option
 @click.option("--fresh", is_flag=True, help="Start over where an earlier run has got to.")
 @click.option(

@@ -10,6 +10,7 @@ from clad.benchmark.plan import Source, cells
 from clad.benchmark.results import key
 from clad.benchmark.workers import run_all
 from clad.errors import CladError
+from clad.provenance import log_file
 
 DIGITS = Source("digits")
 METHODS = ["pca-reconstruction", "pca-neighbours"]
@@ -29,6 +30,17 @@ def test_two_processes_give_the_rows_of_one(wanted, alone):
     rows = list(run_all(wanted, DIGITS, jobs=2))
     assert len(rows) == len(wanted)
     assert {key(row): row["auroc"] for row in rows} == pytest.approx(alone)
+
+
+def test_what_the_processes_log_is_kept_under_the_cells_names(tmp_path, set_tiny):
+    assignments = [item for item in set_tiny if item != "--set"]
+    wanted = cells(DIGITS, ["CUR", "STR"], ["clad"], 1, assignments)
+    with log_file(tmp_path / "bench.log"):
+        list(run_all(wanted, DIGITS, jobs=2))
+    lines = (tmp_path / "bench.log").read_text().splitlines()
+    for name in ("CUR clad seed 0", "STR clad seed 0"):
+        assert any(line.endswith(f"INFO {name}: autoencoder ...") for line in lines)
+        assert any(f"DEBUG {name}: classifier: epoch 1 of 1" in line for line in lines)
 
 
 def test_a_worker_of_another_commit_is_refused(wanted, monkeypatch):
