@@ -27,7 +27,8 @@ CONTROLS = (
     *("pca-reconstruction", "pca-neighbours", "latent-neighbours", "reconstruction"),
     "random-features",
 )
-OTHERS = (
+METHODS = (
+    "clad",
     *("ocsvm", "svdd", "deep-svdd", "oc-nn", "oc-cnn"),  # the paper's
     *("ae-fully-connected", "ae-convolutional", "ae-batch-norm", "ae-noise-classifier"),
     "oracle-labelled",
@@ -136,22 +137,30 @@ def benchmark_table(cells: dict[tuple[str, str, str], list[dict]]) -> str:
 
 
 def methods_table(
-    cells: dict[tuple[str, str, str], list[dict]], names: Sequence[tuple[str, str]]
+    cells: dict[tuple[str, str, str], list[dict]],
+    names: Sequence[tuple[str, str]],
+    *,
+    mean: bool = False,
 ) -> str:
-    """Markdown: a line a baseline, a column a scenario, the paper's number in brackets."""
+    """Markdown: a line a method, a column a scenario, the paper's number in brackets.
+
+    ``mean``: a last column with the mean over the scenarios, where a method has them all.
+    """
     theirs = printed()
-    lines = [
-        "".join(f"| {text} " for text in ("", *(f"{d} {s.rpartition(':')[2]}" for d, s in names))),
-        "| --- " * (len(names) + 1),
-    ]
-    for method in OTHERS:
-        line = f"| {method} "
-        for name in names:
-            rows, paper = cells.get((*name, method)), theirs.get((*name, method))
-            ours = percent([row["auroc"] for row in rows]) if rows else ""
-            line += f"| {ours}{f' ({paper})' if rows and paper else ''} "
-        if any((*name, method) in cells for name in names):
-            lines.append(line)
+    heads = ["", *(f"{d} {s.rpartition(':')[2]}" for d, s in names), *["mean"] * mean]
+    lines = ["".join(f"| {head} " for head in heads), "| --- " * len(heads)]
+    for method in METHODS:
+        ours = [[row["auroc"] for row in cells.get((*name, method), [])] for name in names]
+        papers = [theirs.get((*name, method)) for name in names]
+        if mean and all(ours):
+            ours.append([float(np.mean([np.mean(values) for values in ours]))])
+            papers.append(round(float(np.mean(papers)), 1) if all(papers) else None)
+        if any(ours):
+            texts = [percent(values) if values else "" for values in ours]
+            pairs = zip(texts, papers, strict=True)
+            shown = [f"{text} ({paper})" if text and paper else text for text, paper in pairs]
+            shown += [""] * (len(heads) - 1 - len(shown))
+            lines.append("".join(f"| {text} " for text in (method, *shown)))
     return "\n".join(f"{line}|" for line in lines)
 
 
@@ -164,7 +173,7 @@ def tables() -> dict[str, tuple[Path, str]]:
         "benchmark": (README, benchmark_table(cells)),
         "runs": (README, runs_table(read_rows(ROWS))),
         "methods": (BENCHMARKS, methods_table(cells, scenarios)),
-        "one-class": (BENCHMARKS, methods_table(cells, one_class)),
+        "one-class": (BENCHMARKS, methods_table(cells, one_class, mean=True)),
     }
 
 

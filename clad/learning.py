@@ -144,7 +144,7 @@ class Learning:
         images: ImageSet,
         augment: Augmentation,
     ) -> NDArray[np.int64]:
-        """Clusters int64 (N,) of stage 3's features (N, F), found as stage 2 finds its own.
+        """Clusters int64 (N,) of stage 3's features (N, F): k-means, or the finest communities.
 
         Communities that are classes are found again among augmented copies of the images. Where
         they are not, or there is but one, ``clusters`` stay.

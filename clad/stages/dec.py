@@ -214,6 +214,8 @@ class DEC:
             )
             if agreement >= self.agreement:
                 break
+        if len(centers) == 1:
+            log.info("dec: all images are one cluster")
         return centers, labels
 
     def predict(self, images: ImageSet, runtime: Runtime) -> NDArray[np.int64]:
