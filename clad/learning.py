@@ -22,7 +22,7 @@ from clad.stages.dec import DEC
 from clad.stages.graph import GraphClustering, centroids
 from clad.stages.kmeans import KMeans, assign
 from clad.stages.odin import choose
-from clad.stages.rotations import choose_rotations, look_alike
+from clad.stages.rotations import choose_rotations, look_alike, share_known
 
 if TYPE_CHECKING:
     from clad.training import Checkpoints
@@ -92,7 +92,8 @@ class Learning:
                 believed = stage3.believe(unseen, runtime)
                 alike = look_alike(believed, labels[held_out], n_clusters)[labels[held_out]]
                 fused = make_fused(config, rotations, runtime)
-                fused.fit(stage3.network_, images, held_out, runtime, alike)
+                known = share_known(believed, alike)
+                fused.fit(stage3.network_, images, held_out, runtime, known)
         self.model_ = Model(
             config=config.model_copy(update={"odin": Odin(**vars(odin))}),
             shape=images.shape,

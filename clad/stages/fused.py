@@ -23,6 +23,7 @@ Method = Literal["fused", "logits", "energy", "turns", "features", "texture", "p
 PARTS = ("logits", "features", "texture", "patches")
 CLASSIFIERS = ("logits", "features")  # what the classifier's answer tells; the rest is the image's
 MOST = 0.8  # of the weight for the classifier: turns are told before all of a class is learnt
+OF_CLUSTERS = 0.5  # of that for logits that tell clusters apart: features are the better witness
 DOUBT = 10  # independent images that say as much as the guess that all parts are as good
 EARLY = 2  # of the four stages, whose maps are the texture: edges, colours and their repetition
 Parts = dict[str, NDArray[np.float64]]
@@ -43,10 +44,10 @@ class Fused:
     ``fused`` standardises these four on normal images the classifier was not trained on and joins
     them by Fisher's method: -sum w log(1 - Phi(z)). One that is high raises the score, and the
     others cannot take that back. The weights come from the same images. With c the share of the
-    entropy of their turns that the classifier removes, of what there is to remove where an image
-    looks the same in several, logits and features count w = c^2 / (c^2 + (1 - c)^2), nearer to a
-    half where few images say so and four fifths at most, texture and patches the rest
-    (``weight_of_classifier``). No anomaly is involved.
+    entropy of their turns that the classifier removes (``share_known``), logits and features count
+    w = c^2 / (c^2 + (1 - c)^2), nearer to a half where few images say so and four fifths at most,
+    texture and patches the rest (``weight_of_classifier``); of several clusters logits count half
+    of that. No anomaly is involved.
     ``parts`` are those joined: models of format 2 have no patches.
     """
 
@@ -71,12 +72,13 @@ class Fused:
         images: ImageSet,
         held_out: NDArray[np.bool_],
         runtime: Runtime,
-        alike: NDArray[np.int64] | None = None,
+        known: float = 0.5,
     ) -> Fused:
         """Keep what at most ``limit`` of the images trained on are like.
 
-        ``held_out``: bool (N,), the images that the network was not trained on. ``alike``: int64
-        (n_held_out,), in how many turns each of them looks the same; one by default.
+        ``held_out``: bool (N,), the images that the network was not trained on. ``known``: the
+        share of the entropy of their turns that the network removes (``share_known``); by default
+        all parts weigh the same.
 
         Sets ``features_`` float32 (R, M, F), ``textures_`` float32 (R, M, T), ``whitening_``
         float32 (T, T), ``dictionary_``, ``patches_`` float32 (M, P), ``patch_whitening_`` float32
@@ -92,12 +94,12 @@ class Fused:
             )
         self.kept_ = ~held_out
         self.kept_[~held_out] = kept(int(self.kept_.sum()), self.limit, self.seed)
-        known = images.take(self.kept_)
-        _, _, self.features_, textures = self._respond(network, known, runtime)
+        trained = images.take(self.kept_)
+        _, _, self.features_, textures = self._respond(network, trained, runtime)
         self.whitening_ = _whitening(textures[0])
         self.textures_ = textures @ self.whitening_
-        self.dictionary_ = PatchFeatures.fit(known, runtime)
-        patches = rows_of(self.dictionary_, known, runtime, "patches")
+        self.dictionary_ = PatchFeatures.fit(trained, runtime)
+        patches = rows_of(self.dictionary_, trained, runtime, "patches")
         self.patch_whitening_ = _whitening(patches)
         self.patches_ = patches @ self.patch_whitening_
         unseen = images.take(held_out)
@@ -105,17 +107,13 @@ class Fused:
         values = np.stack([parts[name] for name in self.parts])
         self.places_ = values.mean(axis=1)
         self.scales_ = np.maximum(values.std(axis=1), 1e-12)
-        known_turns = 0.5
-        if self.rotations > 1:
-            alike = np.ones(held_out.sum(), np.int64) if alike is None else alike
-            unknown = (parts["turns"] - np.log(alike)).mean()
-            to_know = np.log(self.rotations / alike).mean()
-            known_turns = float(np.clip(1 - unknown / to_know, 0, 1)) if to_know else 0.0
-        apart = len(parts["turns"]) if unseen.groups is None else len(np.unique(unseen.groups))
-        share = weight_of_classifier(known_turns, apart)
+        apart = len(unseen) if unseen.groups is None else len(np.unique(unseen.groups))
+        share = weight_of_classifier(known, apart)
         self.weights_ = np.array(
             [share if name in CLASSIFIERS else 1 - share for name in self.parts]
         )
+        if network.head.out_features > self.rotations:
+            self.weights_[self.parts.index("logits")] *= OF_CLUSTERS
         log.info("score: logits and features weigh %.2f of 1", share)
         return self
 

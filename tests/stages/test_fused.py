@@ -104,38 +104,25 @@ def test_weight_of_the_classifier_by_hand():
 
 
 def test_the_classifier_counts_as_much_as_it_knows_of_the_turns():
-    """Even logits know nothing of four turns; without turns the halves count alike."""
-
     def weights(known, n=10):
         weight = weight_of_classifier(known, n)
         return pytest.approx([weight, weight, 1 - weight, 1 - weight])
 
-    assert fitted(rotations=4)[1].weights_.tolist() == pytest.approx([0.25, 0.25, 0.75, 0.75])
-    assert fitted()[1].weights_.tolist() == [0.5] * 4
+    network, fused = fitted(rotations=2)
+    assert fused.weights_.tolist() == [0.5] * 4, "nothing known of the turns, nothing weighed"
+    fused.fit(network, images(), masked(40, 10), RUNTIME, 0.9)
+    assert fused.weights_.tolist() == weights(0.9)
 
-    offsets = np.arange(40, dtype=np.uint8)[:, None, None, None]
-    brighter_left = ImageSet.of(np.array([[[[153, 51], [153, 51]]]], np.uint8) + offsets)
-    lead = math.log(3) / 0.8  # the upper pixels are 0.4 apart: probabilities 3 / 4 and 1 / 4
-    network = Halves([[lead, -lead], [-lead, lead]])
-    fused = Fused(rotations=2).fit(network, brighter_left, masked(40, 10), RUNTIME)
-    known = 1 + math.log(3 / 4) / math.log(2)  # 0.585 of the one bit that a turn of two is
-    assert 0.66 < weight_of_classifier(known, 10**9) < 0.67
-    assert fused.weights_.tolist() == weights(known)
+    # of two clusters logits count half: they tell those too
+    both = Halves(np.ones((4, 2)).tolist())
+    fused.fit(both, images(), masked(40, 10), RUNTIME, 0.9)
+    weight = weight_of_classifier(0.9, 10)
+    assert fused.weights_.tolist() == pytest.approx([weight / 2, weight, 1 - weight, 1 - weight])
 
     # images of one group are one that says so
-    grouped = ImageSet.of(brighter_left.read(), groups=np.arange(40) // 5)
-    fused.fit(network, grouped, masked(40, 10), RUNTIME)
-    assert fused.weights_.tolist() == weights(known, 2)
-
-    # where a turn cannot be seen there is nothing to know of it
-    alike = np.full(10, 2)
-    fused.fit(network, brighter_left, masked(40, 10), RUNTIME, alike)
-    assert fused.weights_.tolist() == pytest.approx([0.25, 0.25, 0.75, 0.75])
-    even = ImageSet.of(np.full((40, 1, 2, 2), 99, np.uint8) + offsets)
-    of_both = ImageSet.of(np.concatenate([brighter_left.read()[:35], even.read()[:5]]))
-    alike[:5] = 1  # there is one bit to know of each of these, and 0.585 is known
-    fused.fit(network, of_both, masked(40, 10), RUNTIME, alike)
-    assert fused.weights_.tolist() == weights(known)
+    grouped = ImageSet.of(images().read(), groups=np.arange(40) // 5)
+    fused.fit(network, grouped, masked(40, 10), RUNTIME, 0.9)
+    assert fused.weights_.tolist() == weights(0.9, 2)
 
 
 def test_a_part_that_is_the_score_alone_costs_nothing_of_the_others(monkeypatch):

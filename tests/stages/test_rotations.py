@@ -1,8 +1,13 @@
 """Quarter turns, told by hand on a 2x2 image."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from clad.errors import ConfigError
 from clad.stages.rotations import (
@@ -10,6 +15,7 @@ from clad.stages.rotations import (
     look_alike,
     rotate,
     rotate_each,
+    share_known,
     shared_targets,
 )
 
@@ -72,3 +78,46 @@ def test_targets_are_shared_by_turns_that_look_the_same():
     assert targets[:4, 4:].sum() == targets[4:, :4].sum() == 0
     assert shared_targets(np.array([4]), 4).equal(torch.full((4, 4), 0.25))
     assert shared_targets(np.array([2]), 2).equal(torch.full((2, 2), 0.5))
+
+
+def beliefs_of(right, wrong):
+    """Beliefs in the right turn of two, (N, 2, 2), and in the wrong one where ``wrong`` holds."""
+    p = np.where(np.arange(40) < wrong, 1 - right, right)
+    return np.log(np.stack([np.stack([p, 1 - p], 1), np.stack([1 - p, p], 1)], 1))
+
+
+ONE = np.ones(40, np.int64)
+
+
+def test_share_known_by_hand():
+    """Right in 30 of 40: at best the belief is 3/4, and 1 - H(1/4) = 0.189 of the bit is known,
+    however sure the network was: at its own temperature 0.99 would leave 1.16 nats of 0.69."""
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    expected = 1 - entropy / math.log(2)
+    for right in (0.99, 0.75, 0.6):
+        assert share_known(beliefs_of(right, 10), ONE) == pytest.approx(expected, abs=1e-4)
+    assert share_known(beliefs_of(0.99, 40), ONE) == pytest.approx(0, abs=1e-4), "always wrong"
+    assert share_known(beliefs_of(0.5, 0), ONE) == pytest.approx(0), "it never says"
+    assert share_known(beliefs_of(0.99, 0), ONE) > 0.999
+
+
+def test_of_turns_that_look_the_same_there_is_nothing_to_know():
+    assert share_known(beliefs_of(0.5, 0), 2 * ONE) == 0
+    # half the images can be told and are, for the others even belief is all there is: all is known
+    half = np.where(np.arange(40) < 20, 1, 2)
+    believed = np.where(half[:, None, None] == 1, beliefs_of(1 - 1e-9, 0), math.log(0.5))
+    assert share_known(believed, half) == pytest.approx(1, abs=1e-3)
+
+
+def test_share_known_without_turns_or_images():
+    assert share_known(np.zeros((40, 1, 1)), ONE) == 0.5
+    assert share_known(np.empty((0, 4, 4)), np.empty(0, np.int64)) == 0.5
+
+
+@given(arrays(np.float64, (12, 4, 4), elements=st.floats(-30, 0)), st.floats(0.3, 3))
+def test_share_known_is_a_share_and_the_temperature_is_not_what_it_measures(logits, sharpness):
+    one = np.ones(12, np.int64)
+    share = share_known(logits, one)
+    assert 0 <= share <= 1
+    sharper = share_known(sharpness * logits, one)
+    assert sharper == pytest.approx(share, abs=0.02)
