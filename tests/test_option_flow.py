@@ -121,7 +121,7 @@ BESIDE = {
     "classifier.rounds": {"classifier": {"epochs": 2}},
     "classifier.agreement": {
         "dec": {"clusters": "auto"},
-        "classifier": {"rotations": 2, "epochs": 2},
+        "classifier": {"rotations": 2, "epochs": 2, "agreement": 1.0},
     },
     # grey pixels have no saturation
     "augment.saturation": {"images": {"channels": 3}},
