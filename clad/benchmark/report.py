@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clad.benchmark import tables
+from clad.benchmark.results import latest_points
 from clad.errors import DataError
 from clad.report import ablation, vectors
 from clad.report.canvas import drawing
@@ -49,11 +50,10 @@ def write_bench_report(path: Path, source: Path, rows: Sequence[dict[str, Any]])
 
 def _plots(rows: Sequence[dict[str, Any]]) -> list[str]:
     """An SVG for each data set, method and set of keys that an ablation swept."""
-    swept: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        if row.get("sweep"):
-            key = (row["dataset"], row["method"], *row["sweep"])
-            swept.setdefault(key, []).append(row)
+    swept: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in latest_points(row for row in rows if row.get("sweep")):
+        key = (row["dataset"], row["method"], *row["sweep"])
+        swept.setdefault(key, []).append(row)
     plots = []
     for (dataset, method, *_), found in swept.items():
         title = f"{dataset}, {method}"

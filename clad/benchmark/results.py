@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,18 @@ def read(path: Path) -> list[dict[str, Any]]:
                 raise DataError(f"{path}: line {number} is no row of results") from None
             log.warning("%s: line %d is cut off and left out: %.60s", path, number, line)
     return list(rows.values())
+
+
+def latest_points(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of an ablation's rows, one for each point and seed: that of the last setting run.
+
+    Settings differ from point to point as they must; of one point two are never averaged.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        point = {**row, "setting": row["sweep"]}
+        found[json.dumps(key(point))] = row
+    return list(found.values())
 
 
 def mend(path: Path) -> None:

@@ -24,6 +24,19 @@ def test_rows_come_back_and_the_latest_of_a_cell_counts(path):
     assert results.read(path) == [row(0), row(1), row(0, setting="b")]
 
 
+def test_points_of_an_ablation_run_under_two_settings_are_not_mixed():
+    """Of clusters = 2, seed 0 was run again under setting "c"; all else differs in something."""
+    two, four = {"dec.clusters": 2}, {"dec.clusters": 4}
+    rows = [
+        row(0, sweep=two),
+        row(1, sweep=two),
+        row(0, sweep=four, setting="b"),
+        row(0, sweep=two, scenario="STR"),
+        row(0, sweep=two, setting="c", auroc=0.9),
+    ]
+    assert results.latest_points(rows) == [rows[4], *rows[1:4]]
+
+
 def test_a_line_that_a_kill_cut_off_is_set_aside(path, caplog):
     results.append(path, row(0))
     results.append(path, row(1))
