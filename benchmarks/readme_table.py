@@ -1,28 +1,33 @@
-"""The result tables of the README and of docs/benchmarks.md, from rows kept in the repository.
+"""The result tables of the README and the docs, from rows kept in the repository.
 
     python benchmarks/readme_table.py [runs/*/metrics.json ...]
 
 Adds a row to results/runs.csv for each metrics.json given (a newer row takes the place of one with
 the same data set, scenario, preset and seed), then writes the tables between their markers: of the
-benchmark, results/benchmark/*.jsonl as `clad bench` wrote them, and of those runs. With no file it
-only writes the tables again.
+benchmark, results/benchmark/*.jsonl as `clad bench` wrote them, of the ablations,
+results/ablation/*.jsonl as `clad ablate` did, with a picture of each, and of those runs. With no
+file it only writes the tables again.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 from records import ROOT, read_rows, write_rows
 
 from clad.benchmark.paper import printed
-from clad.benchmark.results import read
+from clad.benchmark.results import latest_points, read
 from clad.data.scenarios import ONE_CLASS, SCENARIOS
+from clad.report.ablation import draw_ablation
 
 ROWS = ROOT / "results" / "runs.csv"
 BENCHMARK = ROOT / "results" / "benchmark"
-README, BENCHMARKS = ROOT / "README.md", ROOT / "docs" / "benchmarks.md"
+ABLATION = ROOT / "results" / "ablation"
+DOCS = ROOT / "docs"
+README, BENCHMARKS, ABLATIONS = ROOT / "README.md", DOCS / "benchmarks.md", DOCS / "ablations.md"
 CONTROLS = (
     *("pca-reconstruction", "pca-neighbours", "latent-neighbours", "reconstruction"),
     "random-features",
@@ -61,7 +66,9 @@ def paper(dataset: str, scenario: str) -> str:
 
 
 def percent(values: list[float]) -> str:
-    """Mean and, of more than one, standard deviation."""
+    """Mean and, of more than one, standard deviation; nothing of none."""
+    if not values:
+        return ""
     spread = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
     return f"{100 * np.mean(values):.1f}{spread}"
 
@@ -156,7 +163,7 @@ def methods_table(
             ours.append([float(np.mean([np.mean(values) for values in ours]))])
             papers.append(round(float(np.mean(papers)), 1) if all(papers) else None)
         if any(ours):
-            texts = [percent(values) if values else "" for values in ours]
+            texts = [percent(values) for values in ours]
             pairs = zip(texts, papers, strict=True)
             shown = [f"{text} ({paper})" if text and paper else text for text, paper in pairs]
             shown += [""] * (len(heads) - 1 - len(shown))
@@ -164,16 +171,41 @@ def methods_table(
     return "\n".join(f"{line}|" for line in lines)
 
 
+def ablation_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: a line a scenario, and a value of the first of two swept keys; a column a value."""
+    *others, last = rows[0]["sweep"]
+    columns = list(dict.fromkeys(row["sweep"][last] for row in rows))
+    cells: dict[tuple, dict[object, list[float]]] = {}
+    for row in rows:
+        line = (row["scenario"], *(row["sweep"][key] for key in others))
+        cells.setdefault(line, {}).setdefault(row["sweep"][last], []).append(row["auroc"])
+    heads = ["normal", *others, *(f"{last} = {columns[0]}", *map(str, columns[1:]))]
+    lines = [heads, ["---"] * len(heads)]
+    for line, found in cells.items():
+        lines.append([*map(str, line), *(percent(found.get(value, [])) for value in columns)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def ablations() -> dict[str, list[Mapping[str, Any]]]:
+    """The finished rows of each ablation kept, by its name."""
+    return {
+        path.stem: latest_points(row for row in read(path) if row["error"] is None)
+        for path in sorted(ABLATION.glob("*.jsonl"))
+    }
+
+
 def tables() -> dict[str, tuple[Path, str]]:
     """Each table and the file it stands in, under the name of its markers."""
     cells = newest()
     scenarios = [(d, s) for d in ("mnist", "cifar10") for s in SCENARIOS[d]]
     one_class = [("mnist", f"{ONE_CLASS}{digit}") for digit in range(10)]
+    swept = {name: (ABLATIONS, ablation_table(rows)) for name, rows in ablations().items()}
     return {
         "benchmark": (README, benchmark_table(cells)),
         "runs": (README, runs_table(read_rows(ROWS))),
         "methods": (BENCHMARKS, methods_table(cells, scenarios)),
         "one-class": (BENCHMARKS, methods_table(cells, one_class, mean=True)),
+        **swept,
     }
 
 
@@ -185,7 +217,7 @@ def markers(name: str) -> tuple[str, str]:
 @click.command()
 @click.argument("metrics", nargs=-1, type=click.Path(exists=True, path_type=Path))
 def main(metrics: tuple[Path, ...]) -> None:
-    """Keep these runs' rows and write the tables."""
+    """Keep these runs' rows, write the tables and draw the ablations."""
     rows = {tuple(row[k] for k in KEY): row for row in read_rows(ROWS)}
     for path in metrics:
         row = row_of(path)
@@ -198,6 +230,9 @@ def main(metrics: tuple[Path, ...]) -> None:
         before, _, rest = text.partition(start)
         _, _, after = rest.partition(end)
         file.write_text(f"{before}{start}\n{table}\n{end}{after}", encoding="utf-8")
+    for name, found in ablations().items():
+        title = "{dataset}, {method}".format(**found[0])
+        draw_ablation(DOCS / f"ablation_{name}.png", found, title)
 
 
 if __name__ == "__main__":
