@@ -11,6 +11,7 @@ file it only writes the tables again.
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from records import ROOT, read_rows, write_rows
 from clad.benchmark.paper import printed
 from clad.benchmark.results import latest_points, read
 from clad.data.scenarios import ONE_CLASS, SCENARIOS
-from clad.report.ablation import draw_ablation
+from clad.report.ablation import draw_ablation, swept_values
 
 ROWS = ROOT / "results" / "runs.csv"
 BENCHMARK = ROOT / "results" / "benchmark"
@@ -174,15 +175,17 @@ def methods_table(
 def ablation_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: a line a scenario, and a value of the first of two swept keys; a column a value."""
     *others, last = rows[0]["sweep"]
-    columns = list(dict.fromkeys(row["sweep"][last] for row in rows))
-    cells: dict[tuple, dict[object, list[float]]] = {}
+    found: dict[tuple, list[float]] = {}
     for row in rows:
-        line = (row["scenario"], *(row["sweep"][key] for key in others))
-        cells.setdefault(line, {}).setdefault(row["sweep"][last], []).append(row["auroc"])
+        cell = (row["scenario"], *(row["sweep"][key] for key in (*others, last)))
+        found.setdefault(cell, []).append(row["auroc"])
+    columns = swept_values(rows, last)
     heads = ["normal", *others, *(f"{last} = {columns[0]}", *map(str, columns[1:]))]
     lines = [heads, ["---"] * len(heads)]
-    for line, found in cells.items():
-        lines.append([*map(str, line), *(percent(found.get(value, [])) for value in columns)])
+    scenarios = dict.fromkeys(row["scenario"] for row in rows)
+    for line in product(scenarios, *(swept_values(rows, key) for key in others)):
+        cells = [percent(found.get((*line, value), [])) for value in columns]
+        lines.append([*map(str, line), *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -198,13 +201,15 @@ def tables() -> dict[str, tuple[Path, str]]:
     """Each table and the file it stands in, under the name of its markers."""
     cells = newest()
     scenarios = [(d, s) for d in ("mnist", "cifar10") for s in SCENARIOS[d]]
-    one_class = [("mnist", f"{ONE_CLASS}{digit}") for digit in range(10)]
+    digits = [("mnist", f"{ONE_CLASS}{digit}") for digit in range(10)]
+    objects = [(d, s) for d, s, _ in cells if d == "cifar10" and s.startswith(ONE_CLASS)]
     swept = {name: (ABLATIONS, ablation_table(rows)) for name, rows in ablations().items()}
     return {
         "benchmark": (README, benchmark_table(cells)),
         "runs": (README, runs_table(read_rows(ROWS))),
         "methods": (BENCHMARKS, methods_table(cells, scenarios)),
-        "one-class": (BENCHMARKS, methods_table(cells, one_class, mean=True)),
+        "one-class": (BENCHMARKS, methods_table(cells, digits, mean=True)),
+        "one-class-objects": (BENCHMARKS, methods_table(cells, sorted(set(objects)), mean=True)),
         **swept,
     }
 

@@ -32,9 +32,17 @@ def fill(figure: Any, rows: Sequence[Row], title: str) -> None:
         _maps(figure, rows, keys[0], keys[1], title)
 
 
-def _values(rows: Sequence[Row], key: str) -> list[Any]:
-    """The values swept, in the order of the file."""
-    return list(dict.fromkeys(row["sweep"][key] for row in rows))
+def swept_values(rows: Sequence[Row], key: str) -> list[Any]:
+    """The values of a swept key: numbers ascending, then the others as they come.
+
+    Cells of several processes are rows in the order in which they were done.
+    """
+    values = list(dict.fromkeys(row["sweep"][key] for row in rows))
+    return sorted(filter(_is_number, values)) + [v for v in values if not _is_number(v)]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _scenarios(rows: Sequence[Row]) -> list[str]:
@@ -50,8 +58,8 @@ def _aurocs(rows: Sequence[Row], scenario: str, **point: Any) -> list[float]:
 
 
 def _lines(figure: Any, rows: Sequence[Row], key: str, title: str) -> None:
-    values = _values(rows, key)
-    numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    values = swept_values(rows, key)
+    numeric = all(map(_is_number, values))
     places = np.array(values, float) if numeric else np.arange(len(values))
     ax = figure.subplots()
     for number, scenario in enumerate(_scenarios(rows)):
@@ -70,7 +78,11 @@ def _lines(figure: Any, rows: Sequence[Row], key: str, title: str) -> None:
 
 
 def _maps(figure: Any, rows: Sequence[Row], across: str, down: str, title: str) -> None:
-    scenarios, columns, lines = _scenarios(rows), _values(rows, across), _values(rows, down)
+    scenarios, columns, lines = (
+        _scenarios(rows),
+        swept_values(rows, across),
+        swept_values(rows, down),
+    )
     means = {
         scenario: np.array(
             [

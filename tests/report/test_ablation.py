@@ -1,9 +1,10 @@
 """The picture of an ablation: every form of sweep gives one."""
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
-from clad.report.ablation import draw_ablation
+from clad.report.ablation import draw_ablation, fill
 
 
 def rows(*points):
@@ -30,3 +31,12 @@ def test_numbers_words_and_pairs(tmp_path):
     for name, found in sweeps.items():
         draw_ablation(tmp_path / f"{name}.png", found, name)
         assert ink(tmp_path / f"{name}.png") > 100
+
+
+def test_a_line_goes_from_the_least_value_to_the_greatest_whichever_cell_was_done_first():
+    found = rows(*({"dec.clusters": k} for k in (2, 10, 4)))
+    figure = Figure()
+    fill(figure, found[::-1], "shuffled")
+    line = figure.axes[0].lines[0]
+    np.testing.assert_array_equal(line.get_xdata(), [2, 4, 10])
+    np.testing.assert_allclose(line.get_ydata(), [50.5, 60.5, 55.5])
