@@ -289,7 +289,7 @@ STAGES = [
 ]
 
 
-@pytest.mark.parametrize("stage", [*STAGES, *set(threshold.RULES.values())])
+@pytest.mark.parametrize("stage", [*STAGES, *dict.fromkeys(threshold.RULES.values())])
 def test_what_a_constructor_keeps_is_read_elsewhere(stage):
     kept = set(inspect.signature(stage).parameters)
     used = set()

@@ -64,11 +64,11 @@ def _plots(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _facts(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Seconds, and every device, commit and version there is, with the number of its cells."""
+    """Hours, and every command, machine, commit and version, with the number of its cells."""
     seconds = sum(row["seconds"]["total"] for row in rows)
     facts = [("hours of computing", f"{seconds / 3600:.2f}")]
-    for key in ("device", "commit"):
-        facts.append((key, _counted(row.get(key) for row in rows)))
+    for key in ("command", "hardware", "commit"):
+        facts.append((key, _counted(row.get(key, "not kept") for row in rows)))
     for package in rows[0].get("versions", {}):
         facts.append((package, _counted(row.get("versions", {}).get(package) for row in rows)))
     return facts

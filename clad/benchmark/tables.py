@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from clad.benchmark.paper import printed
 from clad.data.scenarios import ONE_CLASS, SCENARIOS
 from clad.errors import DataError
+from clad.report.ablation import swept_values
 
 Line = tuple[str, str]  # data set and scenario
 FORMATS = {"md": "github", "csv": "csv", "latex": "latex", "html": "html"}
@@ -68,12 +70,7 @@ def grid(
         raise DataError("no finished cells among the results")
     groups = _groups(_parts_apart(finished) if by_part else finished)
     lines = sorted({(key[0], key[1]) for key in groups}, key=_order)
-    columns = list(dict.fromkeys(key[2:] for key in groups))  # as they were run, ours first
-    columns.sort(key=lambda column: not column[0].startswith("clad"))
-    names = [
-        method if [m for m, _ in columns].count(method) == 1 else f"{method} ({setting})"
-        for method, setting in columns
-    ]
+    columns, names = _columns(groups)
 
     def cells_of(line: Line) -> list[list[dict[str, Any]]]:
         return [groups.get((*line, *column), []) for column in columns]
@@ -118,6 +115,37 @@ def grid(
         if len(one_class) > 1:
             body.append(mean_of(one_class))
     return ["data set", "normal", *names, *(f"paper's {m} (one seed)" for m in theirs)], body
+
+
+def _columns(
+    groups: Mapping[tuple[str, ...], Sequence[dict[str, Any]]],
+) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Method and setting of each column, and its name.
+
+    Ours first, as they were run; those of an ablation by what was swept, which their names say. The
+    setting is named where nothing else tells two columns apart.
+    """
+    sweeps = {key[2:]: rows[0].get("sweep") or {} for key, rows in groups.items()}
+    swept = [rows[0] for rows in groups.values() if rows[0].get("sweep")]
+    keys = dict.fromkeys(key for row in swept for key in row["sweep"])
+    values = {k: swept_values([r for r in swept if k in r["sweep"]], k) for k in keys}
+    methods = list(dict.fromkeys(method for method, _ in sweeps))
+
+    def place(column: tuple[str, ...]) -> tuple[Any, ...]:
+        method = column[0]
+        point = [values[key].index(value) for key, value in sweeps[column].items()]
+        return not method.startswith("clad"), methods.index(method), point
+
+    columns = sorted(sweeps, key=place)
+    names = [
+        ", ".join([column[0], *(f"{key} = {value}" for key, value in sweeps[column].items())])
+        for column in columns
+    ]
+    once = [name for name, n in Counter(names).items() if n == 1]
+    return columns, [
+        name if name in once else f"{name} ({setting})"
+        for name, (_, setting) in zip(names, columns, strict=True)
+    ]
 
 
 def _mean_over_classes(cells: Sequence[list[dict[str, Any]]], metric: str) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -78,7 +79,10 @@ def bench(
     with reporting(quiet):
         source = Source(dataset, data_root)
         wanted = cells(source, _listed(scenarios), _listed(methods), seeds, assignments)
-        rows = _run(wanted, [{}] * len(wanted), source, out, jobs, scheduler, quiet)
+        changes = (word for change in assignments for word in ("--set", change))
+        choice = ("--scenarios", scenarios, "--methods", methods, "--seeds", str(seeds))
+        marks = [{"command": shlex.join(("clad", "bench", dataset, *choice, *changes))}]
+        rows = _run(wanted, marks * len(wanted), source, out, jobs, scheduler, quiet)
     finished = [row for row in rows if row["error"] is None]
     if finished:
         click.echo(table(finished))
@@ -114,7 +118,9 @@ def ablate(
         points = ablation_cells(ablation, source, seeds)
         out = out or Path("ablations") / file.stem
         wanted = [cell for _, cell in points]
-        marks = [{"sweep": point} for point, _ in points]
+        choice = () if seeds is None else ("--seeds", str(seeds))
+        command = shlex.join(("clad", "ablate", str(file), *choice))
+        marks = [{"sweep": point, "command": command} for point, _ in points]
         rows = _run(wanted, marks, source, out, jobs, scheduler, quiet)
         finished = [row for row in rows if row["error"] is None]
         if finished:

@@ -53,7 +53,8 @@ def report(
     device: str,
     quiet: bool,
 ) -> None:
-    """Show SOURCE as one page without network: the folder of a run, a model or a benchmark.
+    """Show SOURCE as one page without network: the folder of a run, a model or a benchmark, or a
+    file of results.
 
     Everything is read from what clad run, fit, score and bench saved; nothing is trained.
     """
@@ -62,8 +63,9 @@ def report(
 
     if images is not None and scores is None:
         raise click.UsageError("--images goes with --scores")
+    results = source if source.is_file() else source / "results.jsonl"
     run, model, bench = (
-        (source / name).is_file() for name in ("metrics.json", "manifest.json", "results.jsonl")
+        path.is_file() for path in (source / "metrics.json", source / "manifest.json", results)
     )
     if scores is not None and not model:
         raise click.UsageError("--scores goes with the folder of a model")
@@ -73,22 +75,23 @@ def report(
         if not (run or model or bench):
             raise DataError(
                 f"{source}: no run (metrics.json), no model (manifest.json) and no benchmark "
-                "(results.jsonl) here; give the folder that clad run, fit or bench wrote"
+                "(results.jsonl) here; give the folder that clad run, fit or bench wrote, or a "
+                "file of results"
             )
         make_folder(out.parent)
         if bench:
-            _bench(source, out)
+            _bench(source, results, out)
         else:
             _scored(source, out, run, scores, images, heatmaps, device, quiet)
     if not quiet:
         click.echo(f"written to {out}: open it in a browser")
 
 
-def _bench(source: Path, out: Path) -> None:
-    from clad.benchmark import results
+def _bench(source: Path, results: Path, out: Path) -> None:
     from clad.benchmark.report import write_bench_report
+    from clad.benchmark.results import read
 
-    write_bench_report(out, source, results.read(source / "results.jsonl"))
+    write_bench_report(out, source, read(results))
 
 
 def _scored(

@@ -73,6 +73,30 @@ def test_settings_are_never_averaged():
     assert line["clad (b)"] == "*50.0* (1)"
 
 
+def test_columns_of_an_ablation_say_what_was_swept_in_its_order():
+    """Whichever cell was done first; the setting is named where one point was run under two."""
+    swept = [
+        rows("clad", [auroc], setting=setting, sweep={"dec.clusters": k, "odin.temperature": t})
+        for k, t, auroc, setting in (
+            ("auto", 1, 0.9, "d"),
+            (10, 1000, 0.8, "c"),
+            (10, 1, 0.6, "b"),
+            (2, 1000, 0.7, "a"),
+            (2, 1000, 0.5, "e"),
+        )
+    ]
+    some = rows("ocsvm", [0.5]) + [row for one in swept for row in one]
+    (line,) = cells(table(some))
+    assert list(line.items())[2:8] == [
+        ("clad, dec.clusters = 2, odin.temperature = 1000 (a)", "70.0 (1)"),
+        ("clad, dec.clusters = 2, odin.temperature = 1000 (e)", "50.0 (1)"),
+        ("clad, dec.clusters = 10, odin.temperature = 1", "60.0 (1)"),
+        ("clad, dec.clusters = 10, odin.temperature = 1000", "*80.0* (1)"),
+        ("clad, dec.clusters = auto, odin.temperature = 1", "**90.0** (1)"),
+        ("ocsvm", "50.0 (1)"),
+    ]
+
+
 def test_scenarios_in_the_papers_order():
     some = [
         *rows("clad", [0.5], "one-class:3"),

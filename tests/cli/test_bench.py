@@ -37,6 +37,8 @@ def test_every_scenario_method_and_seed_once(clad, monkeypatch):
         for seed in (0, 1)
     }
     assert "12 cells in bench/results.jsonl" in result.stdout
+    words = ["bench", "digits", "--scenarios", "all", *FAST[2:]]
+    assert {row["command"] for row in rows()} == {" ".join(["clad", *words])}
 
     def never(*_args):
         raise AssertionError("run again")
@@ -184,6 +186,7 @@ def test_ablate_sweeps_plots_and_goes_on(clad, tmp_path, set_tiny):
     found = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert [row["sweep"] for row in found] == [{"dec.clusters": 2}, {"dec.clusters": 4}]
     assert [row["clusters"] for row in found] == [2, 4]
+    assert {row["command"] for row in found} == {f"clad ablate {file}"}
     assert (out / "small.png").read_bytes().startswith(b"\x89PNG")
     assert "2 cells in" in result.stdout
     assert clad("ablate", file).exit_code == 0

@@ -155,6 +155,7 @@ def bench(tmp_path):
         **{"dataset": "digits", "scenario": "CUR", "setting": "s", "error": None},
         **{"fpr95": 0.5, "f1": 0.5, "false_alarm_rate": 0.04, "detection_rate": 0.5},
         **{"auroc_by_class": {"1": 0.9}, "seconds": {"total": 36.0}, "versions": {"torch": "1"}},
+        **{"command": "clad bench digits --seeds 2"},
     }
     rows = [
         {**common, "method": "clad", "seed": seed, "auroc": 0.9 + seed / 100, "sweep": {"a.b": v}}
@@ -180,13 +181,19 @@ def test_a_benchmark(clad, bench):
     assert "<b>svdd" not in page
     assert "<strong>90.5</strong> ± 0.7 (2)" in page
     assert 'aria-label="digits, clad"' in page, "the plot of the sweep"
+    assert page.index("clad, a.b = 1") < page.index("clad, a.b = 2"), "columns say what was swept"
     assert "0.05" in page, "hours"
+    assert "clad bench digits --seeds 2" in page
     assert "https://" not in page
+    result = clad("report", "bench/results.jsonl", "-o", "of_file.html")
+    assert result.exit_code == 0, result.output
+    assert Path("of_file.html").read_text().count("\n") == page.count("\n")
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["words.csv"], "words.csv: line 1 is no row of results"),
         (["absent"], "absent: no run (metrics.json), no model (manifest.json) and no benchmark"),
         (["empty"], "empty: no run (metrics.json)"),
         (["run", "--scores", "s.csv"], "--scores goes with the folder of a model"),
