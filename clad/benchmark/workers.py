@@ -98,7 +98,8 @@ def _on_dask(cells: Sequence[Cell], source: Source, scheduler: str) -> Iterator[
     with client, client.as_current():
         futures = [client.submit(_run, cell, source, None, here, pure=False) for cell in cells]
         try:
-            for _, row in distributed.as_completed(futures, with_results=True):
+            for future, row in distributed.as_completed(futures, with_results=True):
+                future.release()  # or the death of the worker that has it would run it again
                 yield row
         except distributed.KilledWorker as error:
             raise CladError(
