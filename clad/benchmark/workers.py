@@ -52,6 +52,7 @@ def _in_processes(cells: Sequence[Cell], source: Source, jobs: int) -> Iterator[
         _heard(said := manager.Queue()),
         ProcessPoolExecutor(jobs, mp_context=context, initializer=_say, initargs=(said,)) as pool,
     ):
+        others = multiprocessing.active_children()  # the manager's
         futures = [pool.submit(_run, cell, source, threads, here) for cell in cells]
         try:
             for future in as_completed(futures):
@@ -61,6 +62,10 @@ def _in_processes(cells: Sequence[Cell], source: Source, jobs: int) -> Iterator[
                 "a process that ran cells was killed (out of memory?); finished cells are kept, "
                 "the same command goes on, with fewer --jobs perhaps"
             ) from error
+        except BaseException:  # nobody waits for the cells that are running: do not let them end
+            for process in set(multiprocessing.active_children()).difference(others):
+                process.terminate()
+            raise
         finally:
             for future in futures:
                 future.cancel()

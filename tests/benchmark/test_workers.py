@@ -1,5 +1,6 @@
 """Cells in several processes and on a cluster: every row once, whoever dies."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -48,6 +49,31 @@ def test_a_worker_of_another_commit_is_refused(wanted, monkeypatch):
     monkeypatch.setattr(workers, "commit", lambda: "another")
     with pytest.raises(CladError, match=r"a worker runs clad of .*, this command is of another"):
         list(run_all(wanted, DIGITS, jobs=2))
+
+
+class Slow(Source):
+    """Its cells take a minute to begin."""
+
+    def open(self):
+        time.sleep(60)
+        return super().open()
+
+
+def test_a_signal_does_not_wait_for_the_cells_that_are_running(wanted):
+    def interrupted(_number, _frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupted)
+    start = time.monotonic()
+    signal.alarm(8)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(run_all(wanted, Slow("digits"), jobs=2))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - start < 55
+    assert not multiprocessing.active_children()
 
 
 def key_count(cluster):
