@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from logging.handlers import QueueHandler, QueueListener
+from multiprocessing.managers import SyncManager
 from queue import Queue
 from typing import Any
 
@@ -47,8 +50,10 @@ def run_all(
 def _in_processes(cells: Sequence[Cell], source: Source, jobs: int) -> Iterator[Row]:
     threads, here = max(1, (os.cpu_count() or 1) // jobs), commit()
     context = multiprocessing.get_context("spawn")  # a fork would take torch's locks along
+    manager = SyncManager(ctx=context)  # whose queue outlives a process killed while it writes
+    manager.start(_outlive_signals)
     with (
-        context.Manager() as manager,  # whose queue outlives a process killed while it writes
+        manager,
         _heard(said := manager.Queue()),
         ProcessPoolExecutor(jobs, mp_context=context, initializer=_say, initargs=(said,)) as pool,
     ):
@@ -66,9 +71,6 @@ def _in_processes(cells: Sequence[Cell], source: Source, jobs: int) -> Iterator[
             for process in set(multiprocessing.active_children()).difference(others):
                 process.terminate()
             raise
-        finally:
-            for future in futures:
-                future.cancel()
 
 
 @contextmanager
@@ -82,8 +84,27 @@ def _heard(said: Queue[Any]) -> Iterator[None]:
         listener.stop()
 
 
+def _outlive_signals() -> None:
+    """In the manager, once: a signal to all processes must not end what the others log to."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _end_with_parent()
+
+
+def _end_with_parent() -> None:
+    """In a process, once: where the one that waits for it was killed, there is nothing to do."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
 def _say(said: Queue[Any]) -> None:
     """In a process, once: log to the one that waits for it."""
+    _end_with_parent()
     log.addHandler(QueueHandler(said))
     log.setLevel(logging.DEBUG)
 

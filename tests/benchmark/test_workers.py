@@ -3,7 +3,11 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +80,48 @@ def test_a_signal_does_not_wait_for_the_cells_that_are_running(wanted):
     assert not multiprocessing.active_children()
 
 
+@pytest.fixture
+def running(tmp_path):
+    """``clad bench --jobs 2`` in the middle of two cells, in a process group of its own."""
+    words = ["bench", "digits", "--methods", "clad", "--seeds", "1", "--jobs", "2", "-o", tmp_path]
+    command = [sys.executable, "-c", "from clad.cli import main; main()", *map(str, words)]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    said = tmp_path / "bench.log"
+    wait_until(lambda: said.exists() and "autoencoder ..." in said.read_text(), 120)
+    yield process
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_signal_to_the_whole_group_ends_it_without_a_traceback(running):
+    """As a cluster's scheduler or a container sends it: to the command and all its processes."""
+    os.killpg(running.pid, signal.SIGTERM)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 143
+    assert "Terminated. The same command goes on" in errors
+    assert "Traceback" not in errors
+
+
+def lives(process):
+    """Neither gone nor a zombie that nobody has asked after."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc here")
+def test_a_kill_of_the_command_alone_leaves_no_process_behind(running):
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    assert len(children) >= 3, "the manager and two that run cells"
+    running.kill()
+    running.communicate(timeout=60)
+    wait_until(lambda: not any(map(lives, children)), 60)
+
+
 def key_count(cluster):
     """Cells that the cluster still owes: what a dying worker holds of others is run again."""
     return sum(key.startswith("_run") for key in cluster.scheduler.tasks)
@@ -84,7 +130,7 @@ def key_count(cluster):
 def wait_until(condition, seconds=20):
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "rows that were handed over are kept for a rerun"
+        assert time.monotonic() < end
         time.sleep(0.02)
 
 
