@@ -21,6 +21,7 @@ from records import ROOT, read_rows, write_rows
 
 from clad.benchmark.paper import printed
 from clad.benchmark.results import latest_points, read
+from clad.benchmark.tables import table
 from clad.data.scenarios import ONE_CLASS, SCENARIOS
 from clad.report.ablation import draw_ablation, swept_values
 
@@ -200,9 +201,11 @@ def ablations() -> dict[str, list[Mapping[str, Any]]]:
 def tables() -> dict[str, tuple[Path, str]]:
     """Each table and the file it stands in, under the name of its markers."""
     cells = newest()
-    scenarios = [(d, s) for d in ("mnist", "cifar10") for s in SCENARIOS[d]]
+    every = [(d, s) for d in SCENARIOS for s in SCENARIOS[d]]
+    scenarios = [(d, s) for d, s in every if d in ("mnist", "cifar10")]
     digits = [("mnist", f"{ONE_CLASS}{digit}") for digit in range(10)]
     objects = [(d, s) for d, s, _ in cells if d == "cifar10" and s.startswith(ONE_CLASS)]
+    ours = [row for d, s in every for row in cells.get((d, s, "clad"), [])]
     swept = {name: (ABLATIONS, ablation_table(rows)) for name, rows in ablations().items()}
     return {
         "benchmark": (README, benchmark_table(cells)),
@@ -210,6 +213,7 @@ def tables() -> dict[str, tuple[Path, str]]:
         "methods": (BENCHMARKS, methods_table(cells, scenarios)),
         "one-class": (BENCHMARKS, methods_table(cells, digits, mean=True)),
         "one-class-objects": (BENCHMARKS, methods_table(cells, sorted(set(objects)), mean=True)),
+        "parts": (ABLATIONS, table(ours, by_part=True)),
         **swept,
     }
 
@@ -229,12 +233,12 @@ def main(metrics: tuple[Path, ...]) -> None:
         rows[tuple(row[k] for k in KEY)] = row
     ordered = [rows[key] for key in sorted(rows)]
     write_rows(ROWS, ordered)
-    for name, (file, table) in tables().items():
+    for name, (file, made) in tables().items():
         text = file.read_text(encoding="utf-8")
         start, end = markers(name)
         before, _, rest = text.partition(start)
         _, _, after = rest.partition(end)
-        file.write_text(f"{before}{start}\n{table}\n{end}{after}", encoding="utf-8")
+        file.write_text(f"{before}{start}\n{made}\n{end}{after}", encoding="utf-8")
     for name, found in ablations().items():
         title = "{dataset}, {method}".format(**found[0])
         draw_ablation(DOCS / f"ablation_{name}.png", found, title)

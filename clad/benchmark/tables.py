@@ -189,10 +189,20 @@ def _interval(rows: list[dict[str, Any]]) -> str:
 
 
 def _groups(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+    """Rows of one cell and its seeds, by data set, scenario, method and setting.
+
+    The setting is left out of a method that has one on each data set: its recipe, which differs
+    from data set to data set, and its rows are one column.
+    """
+    settings: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        settings.setdefault((row["method"], row["dataset"]), set()).add(row["setting"])
+    several = {method for (method, _), found in settings.items() if len(found) > 1}
+    several |= {row["method"] for row in rows if row.get("sweep")}
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        key = (row["dataset"], row["scenario"], row["method"], row["setting"])
-        groups.setdefault(key, []).append(row)
+        setting = row["setting"] if row["method"] in several else ""
+        groups.setdefault((row["dataset"], row["scenario"], row["method"], setting), []).append(row)
     return groups
 
 

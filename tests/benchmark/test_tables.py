@@ -73,6 +73,15 @@ def test_settings_are_never_averaged():
     assert line["clad (b)"] == "*50.0* (1)"
 
 
+def test_a_recipe_a_data_set_is_one_column_until_one_has_two():
+    some = rows("clad", [0.9]) + rows("clad", [0.8], "THG", "b", "cifar10")
+    assert [line["clad"] for line in cells(table(some))] == ["90.0 (1)", "80.0 (1)"]
+    some += rows("clad", [0.7], setting="c")
+    mnist, cifar = cells(table(some))
+    assert list(mnist.values())[2:5] == ["**90.0** (1)", "", "*70.0* (1)"]
+    assert list(cifar.values())[2:5] == ["", "80.0 (1)", ""]
+
+
 def test_columns_of_an_ablation_say_what_was_swept_in_its_order():
     """Whichever cell was done first; the setting is named where one point was run under two."""
     swept = [
