@@ -19,6 +19,7 @@ GRID = 8  # pixels a side of the coarsest cells inside; blocks of an image begin
 REACH = 80  # pixels beyond a cell that its score may depend on, in whole coarsest cells
 CROP = 128  # pixels a side of what is trained on
 PRIOR = -4.0  # log-odds before anything is learnt: few cells are defective
+OF_RARE = 0.25  # share of the crops shown, once there are rare ones
 LEAST = 3  # changed pixels of a cell that make it defective; between none and these it is left out
 
 
@@ -84,8 +85,8 @@ class _Residual(nn.Module):
 class Local:
     """Learns which cells of an image are out of place, from normal crops alone.
 
-    Every other crop has defects painted on it, anew each time, and the network is to say which
-    cells they changed (binary cross-entropy). So it learns what in normal images looks like a
+    Three crops in four have defects painted on them, anew each time, and the network is to say
+    which cells they changed (binary cross-entropy). So it learns what in normal images looks like a
     defect and is none, which a distance to normal spots does not.
     """
 
@@ -127,7 +128,7 @@ class Local:
         runtime: Runtime,
         checkpoints: Checkpoints | None = None,
     ) -> Local:
-        """Train on, half of the unpainted crops being ``rare`` ones: normal, and taken for defects.
+        """Train on, a quarter of the crops being ``rare`` ones: normal, and taken for defects.
 
         ``losses_`` goes on.
         """
@@ -150,8 +151,7 @@ class Local:
             rng = np.random.default_rng((generator.initial_seed(), rare is not None))
             shown = crops.read(positions)
             if rare is not None:
-                unpainted = np.arange(1, len(shown), 2)
-                swapped = unpainted[rng.random(len(unpainted)) < 0.5]
+                swapped = np.flatnonzero(rng.random(len(shown)) < OF_RARE)
                 shown[swapped] = rare.read(rng.integers(len(rare), size=len(swapped)))
             painted, masks = paint(shown, rng)
             changed = changed_pixels(torch.from_numpy(masks).to(runtime.device))
@@ -179,13 +179,19 @@ class Local:
     def score(self, pixels: NDArray[np.uint8], runtime: Runtime) -> NDArray[np.float32]:
         """Log-odds float32 (H / 4, W / 4), rounded up, that a cell of uint8 (C, H, W) is defective.
 
-        Higher = more anomalous; of defects as painted, so an order and no probability.
+        Higher = more anomalous; of defects as painted, so an order and no probability. The mean of
+        the image as it is and moved by half a cell: what counts is not where the cells begin.
         """
         self.network_.eval()
+        half = STEP // 2
+        moved = np.pad(pixels, ((0, 0), (half, half), (half, half)), mode="edge")
         with runtime.autocast():
-            logits = self.network_(runtime.floats(np.ascontiguousarray(pixels)[None]))
-        found: NDArray[np.float32] = logits[0].float().cpu().numpy()
-        return found
+            as_is, around = (
+                self.network_(runtime.floats(np.ascontiguousarray(each)[None])).float()
+                for each in (pixels, moved)
+            )
+        found = (as_is + F.avg_pool2d(around, 2, stride=1)) / 2
+        return np.asarray(found[0].cpu().numpy())
 
 
 def changed_pixels(masks: Tensor) -> Tensor:

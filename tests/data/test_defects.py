@@ -1,4 +1,4 @@
-"""Painted defects: on every other crop, and the mask is what changed."""
+"""Painted defects: on three crops in four, and the mask is what changed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clad.data.defects import CHANGED, LARGE, SMALL, _filling, paint
+from clad.data.defects import CHANGED, LARGE, SMALL, _Materials, _mirrored, paint
 
 
 def crops(n=12, channels=1, side=96):
@@ -17,12 +17,13 @@ def crops(n=12, channels=1, side=96):
     return noise
 
 
-def test_every_other_crop_is_left_alone():
-    normal = crops(100)
+def test_a_quarter_of_the_crops_is_left_alone():
+    normal = crops(400)
     made, masks = paint(normal, np.random.default_rng(1))
-    np.testing.assert_array_equal(made[1::2], normal[1::2])
-    assert not masks[1::2].any()
-    assert masks[::2].any(axis=(1, 2)).mean() > 0.9, "what is painted may be what was there"
+    alone = (made == normal).all(axis=(1, 2, 3))
+    assert 0.18 < alone.mean() < 0.32
+    assert not masks[alone].any()
+    assert masks[~alone].any(axis=(1, 2)).mean() > 0.9, "what is painted may be what was there"
 
 
 def test_the_crops_given_are_not_touched():
@@ -62,13 +63,20 @@ def test_any_size_and_any_number_of_channels(n, channels, height, width, seed):
     np.testing.assert_array_equal(masks, np.abs(made.astype(int) - 100).max(axis=1) > CHANGED)
 
 
-def test_small_and_large_ones(monkeypatch):
-    monkeypatch.setattr("clad.data.defects.MOST", {SMALL: 1, LARGE: 1})
-    masks = paint(crops(400), np.random.default_rng(2))[1][::2]
+@pytest.mark.parametrize(("kind", "least", "most"), [(SMALL, 4, 26), (LARGE, 40, 80)])
+def test_small_and_large_ones(kind, least, most, monkeypatch):
+    """One on a crop: the largest are as large as said, with the blur around them."""
+    monkeypatch.setattr("clad.data.defects.MOST", {kind: 1})
+    masks = paint(crops(400), np.random.default_rng(2))[1]
     for axis in (1, 2):
         sides = masks.any(axis=axis).sum(axis=1)
-        assert sides[sides > 0].min() < 6
-        assert 40 < sides.max() <= LARGE[1] + 16
+        assert sides[sides > 0].min() < 10
+        assert least < sides.max() <= most
+
+
+def test_fewer_on_a_smaller_crop():
+    changed = [paint(crops(200, side=n), np.random.default_rng(2))[1].mean() for n in (48, 128)]
+    assert 0.3 < changed[0] / changed[1] < 3, "the share of changed pixels stays about the same"
 
 
 def test_flat_crops_without_another_level_cannot_always_change():
@@ -80,29 +88,24 @@ def test_flat_crops_without_another_level_cannot_always_change():
 @pytest.mark.parametrize("n", [1, 2])
 def test_one_crop_is_its_own_other(n):
     made, masks = paint(crops(n), np.random.default_rng(5))
-    assert masks[0].any()
-    assert len(made) == n
+    assert made.shape == crops(n).shape
+    assert masks.shape == (n, 96, 96)
 
 
-def test_plain_material_from_elsewhere():
-    """Half black, half striped crops: what is taken for a black place is striped, and back."""
+def test_plain_material_is_unlike_what_is_there():
+    """A crop half black, half striped: what is taken for a black place is striped, and back."""
     striped = np.zeros((1, 40, 40), np.uint8)
     striped[:, :, 20:] = 200
     striped[:, ::2, 20:] = 180
     rng = np.random.default_rng(0)
-    for before in (np.zeros((1, 5, 5), np.float32), np.full((1, 5, 5), 190, np.float32)):
-        means = {round(_filling(before, striped, _Fixed(rng, 0.3)).mean()) for _ in range(40)}
-        assert all(abs(mean - before.mean()) > CHANGED for mean in means)
+    materials = _Materials(striped, rng)
+    for before, low, high in ((0, 180, 200), (190, 0, 0)):
+        found = materials.unlike(np.full((1, 9, 21), before, np.float32), rng)
+        assert found.shape == (1, 9, 21)
+        assert low <= found.min()
+        assert found.max() <= high
 
 
-class _Fixed:
-    """A generator whose choice of a kind is known."""
-
-    def __init__(self, rng, kind):
-        self.rng, self.kind = rng, kind
-
-    def random(self):
-        return self.kind
-
-    def __getattr__(self, name):
-        return getattr(self.rng, name)
+def test_a_material_goes_to_and_fro():
+    assert _mirrored(8, 3).tolist() == [0, 1, 2, 2, 1, 0, 0, 1]
+    assert _mirrored(2, 6).tolist() == [0, 1]

@@ -63,6 +63,18 @@ def test_blocks_make_no_difference(shape, monkeypatch):
     np.testing.assert_allclose(found, whole, atol=1e-4)
 
 
+def test_a_score_is_also_that_of_cells_half_a_cell_away():
+    """A network that tells a cell's mean, on a ramp from left to right: 0, 1, 2, ..."""
+    local = Local()
+    local.network_ = torch.nn.Sequential(torch.nn.AvgPool2d(STEP), torch.nn.Flatten(0, 1))
+    ramp = np.broadcast_to(np.arange(12, dtype=np.uint8), (1, 8, 12))
+    inside = 4 + 1.5  # of the middle cell; also the mean of those half a cell to either side
+    first = (1.5 + (0.25 + 3.5) / 2) / 2  # the image goes on with its outermost pixels: 0 0 0 1
+    last = (9.5 + (7.5 + 10.75) / 2) / 2
+    expected = np.tile([first, inside, last], (2, 1)) / 255
+    np.testing.assert_allclose(local.score(ramp, RUNTIME), expected, rtol=1e-5)
+
+
 def test_changed_pixels_by_hand():
     mask = torch.zeros(1, 6, 8, dtype=torch.bool)
     mask[0, 1:3, 3:6] = True  # one column in the left cell, two in the right
