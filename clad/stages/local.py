@@ -45,9 +45,9 @@ class LocalNetwork(nn.Module):
         self.around = nn.Sequential(
             _convolution(inner, inner, stride=2), _Residual(inner), _Residual(inner)
         )
-        last = nn.Conv2d(inner, 1, 1)
-        nn.init.constant_(last.bias, PRIOR)  # type: ignore[arg-type]
-        self.head = nn.Sequential(nn.Conv2d(2 * inner, inner, 1), nn.ReLU(inplace=True), last)
+        self.joined = nn.Sequential(nn.Conv2d(2 * inner, inner, 1), nn.ReLU(inplace=True))
+        self.last = nn.Conv2d(inner, 1, 1)
+        nn.init.constant_(self.last.bias, PRIOR)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """Of every cell of 4 x 4 pixels."""
@@ -55,8 +55,9 @@ class LocalNetwork(nn.Module):
         x = F.pad(self.standardize(x), (0, -width % GRID, 0, -height % GRID), mode="replicate")
         near = self.near(x.contiguous(memory_format=torch.channels_last))
         around = F.interpolate(self.around(near), scale_factor=2, mode="bilinear")
+        joined = self.joined(torch.cat([near, around], 1))
         with torch.autocast(x.device.type, enabled=False):  # scores that differ must not be rounded
-            logits: Tensor = self.head(torch.cat([near, around], 1).float())[:, 0]
+            logits: Tensor = self.last(joined.float())[:, 0]
         return logits[:, : -(-height // STEP), : -(-width // STEP)]
 
 
@@ -94,7 +95,7 @@ class Local:
         self,
         *,
         width: int = 24,
-        epochs: int = 14,
+        epochs: int = 12,
         batch_size: int = 16,
         learning_rate: float = 3e-3,
     ) -> None:
@@ -165,7 +166,7 @@ class Local:
         return train(
             "local",
             network,
-            torch.optim.AdamW(network.parameters(), lr=self.learning_rate),
+            torch.optim.AdamW(network.parameters(), lr=self.learning_rate, fused=True),
             loss,
             len(crops),
             epochs=epochs,
