@@ -45,9 +45,9 @@ class LocalNetwork(nn.Module):
         self.around = nn.Sequential(
             _convolution(inner, inner, stride=2), _Residual(inner), _Residual(inner)
         )
-        self.joined = nn.Sequential(nn.Conv2d(2 * inner, inner, 1), nn.ReLU(inplace=True))
-        self.last = nn.Conv2d(inner, 1, 1)
-        nn.init.constant_(self.last.bias, PRIOR)  # type: ignore[arg-type]
+        last = nn.Conv2d(inner, 1, 1)
+        nn.init.constant_(last.bias, PRIOR)  # type: ignore[arg-type]
+        self.head = nn.Sequential(nn.Conv2d(2 * inner, inner, 1), nn.ReLU(inplace=True), last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Of every cell of 4 x 4 pixels."""
@@ -55,9 +55,9 @@ class LocalNetwork(nn.Module):
         x = F.pad(self.standardize(x), (0, -width % GRID, 0, -height % GRID), mode="replicate")
         near = self.near(x.contiguous(memory_format=torch.channels_last))
         around = F.interpolate(self.around(near), scale_factor=2, mode="bilinear")
-        joined = self.joined(torch.cat([near, around], 1))
+        joined = self.head[:2](torch.cat([near, around], 1))
         with torch.autocast(x.device.type, enabled=False):  # scores that differ must not be rounded
-            logits: Tensor = self.last(joined.float())[:, 0]
+            logits: Tensor = self.head[2](joined.float())[:, 0]
         return logits[:, : -(-height // STEP), : -(-width // STEP)]
 
 
