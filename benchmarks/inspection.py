@@ -8,6 +8,7 @@ calibrate on, 50 normal and 50 with one defect of 5x5, 20x20, 100x100 or 500x100
 its animals (needs CLAD_DATA). The same images shrunk to 256x256, without tiles, stand beside.
 ``--larger``: the model of 2048 pixels on a tenth as many images of 5120, calibrated anew with ten.
 
+``--picture``: docs/tiles.png, a defect of each size and where that model's map puts it.
 ``--time MODEL --images FILE``: what scoring one image takes, in a process that does nothing else.
 
 Rows in results/inspection.csv and results/inspection_cost.csv.
@@ -31,14 +32,15 @@ from clad.data.boards import board, defective
 from clad.data.mosaics import Mosaics
 from clad.metrics import auroc
 from clad.provenance import commit
-from clad.report.overlays import boxes
+from clad.report.overlays import boxes, overlay
+from clad.scoremap import ScoreMap
 
 FILE, COST = (ROOT / "results" / f"{name}.csv" for name in ("inspection", "inspection_cost"))
 SIZES = {"5x5": (5, 5), "20x20": (20, 20), "100x100": (100, 100), "500x100": (500, 100)}
 FIRST = {"train": 0, "normal": 30_000, "defective": 40_000}  # seeds; no image is in two parts
 BINS, REACH = 2**16, 30.0  # of log-odds, from so far under the threshold to so far above
 TILED = {
-    "tiles": {"size": 64, "samples": 2500},
+    "tiles": {"size": 64, "samples": 1500},
     "autoencoder": {"epochs": 3, "batch_size": 128},
     "dec": {"epochs": 3},
     "classifier": {"epochs": 4},
@@ -187,6 +189,33 @@ def time_one(model: str, image: str) -> None:
     save_row(COST, **row, cpu_seconds=f"{cpu:.1f}", peak_mib=f"{peak:.0f}")
 
 
+def picture(detector, bad: Pictures, file: Path, side: int = 240, gap: int = 6) -> None:
+    """One defect of each size and its map below, all four ``side`` pixels wide in the picture."""
+    first = [bad.sizes.index(name) for name in SIZES]
+    maps = {}
+    detector.measure([str(bad.files[i]) for i in first], maps.__setitem__)
+    low = float(detector.calibration_.scores.min())
+    canvas = Image.new("RGB", (len(first) * (side + gap) - gap, 2 * side + gap), "white")
+    for column, i in enumerate(first):
+        image, mask = (np.asarray(Image.open(f)) for f in (bad.files[i], bad.masks[i]))
+        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+        width = 3 * side if max(np.ptp(rows), np.ptp(columns)) > side else side
+        step = maps[column].step
+        top, left = (
+            int(np.clip((line[0] + line[-1] - width) // 2, 0, length - width)) // step * step
+            for line, length in zip((rows, columns), image.shape, strict=True)
+        )
+        part = image[top : top + width, left : left + width]
+        place = np.s_[top // step : (top + width) // step, left // step : (left + width) // step]
+        shown = ScoreMap(maps[column].values[place], step, (width, width))
+        listed = boxes(shown, detector.threshold_)
+        below = overlay(part[None], shown, low, detector.threshold_, listed)
+        for row, made in enumerate((Image.fromarray(part), below)):
+            made = made.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+            canvas.paste(made, (column * (side + gap), row * (side + gap)))
+    canvas.save(file, optimize=True)
+
+
 @click.command()
 @click.option("--variant", type=click.Choice(["boards", "mosaic"]), default="boards")
 @click.option("--side", default=2048, show_default=True)
@@ -195,13 +224,18 @@ def time_one(model: str, image: str) -> None:
 @click.option("--images", type=click.Path(path_type=Path), default="inspection", show_default=True)
 @click.option("--larger", is_flag=True, help="The model there is, on 5120 pixels.")
 @click.option("--whole/--no-whole", default=True, help="Also without tiles, at 256x256.")
+@click.option("--picture", "drawn", is_flag=True, help="Draw docs/tiles.png with that model.")
 @click.option("--time", "model", help="Only time this model on the image of --images.")
-def main(variant, side, n_train, n_test, images, larger, whole, model) -> None:
+def main(variant, side, n_train, n_test, images, larger, whole, drawn, model) -> None:
     """Draw the images, fit, score, and keep a row a method."""
     if model:
         time_one(model, str(images))
         return
     folder = images / f"{variant}-{side}-model"
+    if drawn:
+        bad = draw(images, variant, side, "defective", n_test)
+        picture(CLAD.load(folder, device="cpu"), bad, ROOT / "docs" / "tiles.png")
+        return
     if larger:
         detector, side = CLAD.load(folder, device="cpu", progress=True), 5120
         train = draw(images, variant, side, "train", n_train // 10)

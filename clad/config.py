@@ -68,7 +68,7 @@ class Local(_Section):
 
     crops: int = Field(6000, ge=2, description="to train on, drawn from all images")
     width: int = Field(24, ge=1)
-    epochs: int = Field(10, ge=2)
+    epochs: int = Field(12, ge=2)
     batch_size: int = Field(16, ge=2)
     learning_rate: float = Field(3e-3, gt=0)
 

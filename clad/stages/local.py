@@ -95,7 +95,7 @@ class Local:
         self,
         *,
         width: int = 24,
-        epochs: int = 10,
+        epochs: int = 12,
         batch_size: int = 16,
         learning_rate: float = 3e-3,
     ) -> None:
