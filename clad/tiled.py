@@ -253,6 +253,7 @@ class TiledModel:
             arrays["local"] = {
                 name: value.detach().cpu().numpy() for name, value in weights.items()
             }
+            arrays["regions"]["grids"] = np.array([self.local.grids], np.int64)
         return Bundle({**bundle.arrays, **arrays}, bundle.document)
 
     @classmethod
@@ -269,6 +270,9 @@ class TiledModel:
                 raise ModelError(f"{source}: describes no possible model ({error})") from None
             load_weights(local.network_, bundle.arrays.get("local", {}), f"{source}: local")
             runtime.place(local.network_).eval()
+            local.grids = 1  # up to format 3
+            if "grids" in bundle.arrays.get("regions", {}):
+                local.grids = int(bundle.array("regions", "grids", "int64", (1,), source)[0])
         shape = (2, config.tiles.regions, config.tiles.regions)
         return cls(stages, local, bundle.array("regions", "usual", "float64", shape, source))
 

@@ -709,7 +709,7 @@ def test_a_tensor_of_another_shape_is_named_with_both(copied):
 
 def test_a_newer_format_is_refused(copied):
     rewrite(copied, lambda m: m.update(format=artifact.FORMAT + 1))
-    with pytest.raises(ModelError, match=r"format 4, this version of clad reads 2 to 3; upgrade"):
+    with pytest.raises(ModelError, match=r"format 5, this version of clad reads 2 to 4; upgrade"):
         CLAD.load(copied)
 
 

@@ -209,9 +209,24 @@ def test_saved_and_loaded_it_says_the_same(fitted, new, tmp_path):
     assert loaded.shape_ == (1, 32, 32)
 
 
+def test_a_model_of_format_3_scores_on_one_grid_as_it_did(fitted, new, tmp_path):
+    fitted.save(tmp_path / "new")
+    bundle = read_bundle(tmp_path / "new")
+    arrays = {group: dict(each) for group, each in bundle.arrays.items()}
+    assert arrays["regions"].pop("grids").tolist() == [2]
+    write_bundle(tmp_path / "old", replace(bundle, arrays=arrays))
+    old = CLAD.load(tmp_path / "old")
+    old.save(tmp_path / "again")
+    logits = old.model_.local._logits(new[0][None], old.runtime_)
+    for loaded in (old, CLAD.load(tmp_path / "again")):
+        assert loaded.decision_function(new)[0] == logits.max().item()
+    assert fitted.decision_function(new)[0] != logits.max().item()
+
+
 @pytest.mark.parametrize(
     ("group", "name", "wrong", "message"),
     [
+        ("regions", "grids", np.zeros(2, np.int64), "tensor 'grids' is int64 of shape (2,)"),
         ("local", "head.0.bias", np.zeros(5, np.float32), "tensor 'head.0.bias' has shape (5,)"),
         ("local", "head.2.bias", None, "local: tensor 'head.2.bias' is missing"),
         ("local", "more", np.zeros(5, np.float32), "tensor 'more' has no place in this model"),

@@ -18,6 +18,7 @@ STEP = 4  # pixels a side of a cell of the map
 GRID = 8  # pixels a side of the coarsest cells inside; blocks of an image begin at multiples of it
 REACH = 80  # pixels beyond a cell that its score may depend on, in whole coarsest cells
 CROP = 128  # pixels a side of what is trained on
+GRIDS = 2  # of cells, half a cell apart, that a score is the mean of
 PRIOR = -4.0  # log-odds before anything is learnt: few cells are defective
 OF_RARE = 0.25  # share of the crops shown, once there are rare ones
 LEAST = 3  # changed pixels of a cell that make it defective; between none and these it is left out
@@ -103,6 +104,7 @@ class Local:
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.grids = GRIDS
 
     def fit(
         self, crops: ImageSet, runtime: Runtime, checkpoints: Checkpoints | None = None
@@ -181,18 +183,21 @@ class Local:
         """Log-odds float32 (H / 4, W / 4), rounded up, that a cell of uint8 (C, H, W) is defective.
 
         Higher = more anomalous; of defects as painted, so an order and no probability. The mean of
-        the image as it is and moved by half a cell: what counts is not where the cells begin.
+        the image as it is and moved by half a cell: what counts is not where the cells begin. With
+        ``grids`` = 1, of models of before, of the image as it is.
         """
         self.network_.eval()
-        half = STEP // 2
-        moved = np.pad(pixels, ((0, 0), (half, half), (half, half)), mode="edge")
-        with runtime.autocast():
-            as_is, around = (
-                self.network_(runtime.floats(np.ascontiguousarray(each)[None])).float()
-                for each in (pixels, moved)
-            )
-        found = (as_is + F.avg_pool2d(around, 2, stride=1)) / 2
+        found = self._logits(pixels, runtime)
+        if self.grids == GRIDS:
+            half = STEP // 2
+            moved = np.pad(pixels, ((0, 0), (half, half), (half, half)), mode="edge")
+            found = (found + F.avg_pool2d(self._logits(moved, runtime), 2, stride=1)) / 2
         return np.asarray(found[0].cpu().numpy())
+
+    def _logits(self, pixels: NDArray[np.uint8], runtime: Runtime) -> Tensor:
+        with runtime.autocast():
+            logits: Tensor = self.network_(runtime.floats(np.ascontiguousarray(pixels)[None]))
+        return logits.float()
 
 
 def changed_pixels(masks: Tensor) -> Tensor:
