@@ -92,6 +92,8 @@ class Local:
     defect and is none, which a distance to normal spots does not.
     """
 
+    grids = GRIDS
+
     def __init__(
         self,
         *,
@@ -104,7 +106,6 @@ class Local:
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
-        self.grids = GRIDS
 
     def fit(
         self, crops: ImageSet, runtime: Runtime, checkpoints: Checkpoints | None = None
