@@ -13,6 +13,7 @@ SMALL, LARGE = (3, 10), (6, 64)  # pixels a side of a defect, drawn evenly in th
 MOST = {SMALL: 40, LARGE: 3}  # on ROOM pixels: small ones are what is hard to learn
 ROOM = 128 * 128
 CLEAR = 0.25  # share of the crops that stay as they are
+OWN = 0.75  # share of the defects whose plain material is their crop's own
 SHAPES = 2000  # to draw from, of either size
 MARGIN = 8  # pixels around a shape for its blurred edge
 SPOTS, SPOT, PLAINEST = 64, 6, 4  # spots looked at in a crop for plain material, pixels a side
@@ -38,7 +39,7 @@ def paint(
         j = (i + rng.integers(1, max(len(crops), 2))) % len(crops)
         for sides, most in MOST.items():
             for _ in range(rng.integers(sides == SMALL, max(round(most * share), 1) + 1)):
-                _spoil(made[i], crops[j], materials[i if rng.random() < 0.75 else j], sides, rng)
+                _spoil(made[i], crops[j], materials[i if rng.random() < OWN else j], sides, rng)
     difference = np.maximum(made, crops) - np.minimum(made, crops)  # of unsigned numbers
     return made, (difference > CHANGED).any(axis=1)
 
@@ -57,17 +58,10 @@ class _Materials:
         away = np.abs(self.levels - before.mean(axis=(1, 2))).max(axis=1) > CHANGED
         choice = np.flatnonzero(away)[:PLAINEST]
         spot = self.spots[rng.choice(choice) if len(choice) else 0]
-        rows, columns = (
-            _mirrored(whole, part)
-            for whole, part in zip(before.shape[1:], spot.shape[1:], strict=True)
-        )
-        return spot[:, rows[:, None], columns]
-
-
-def _mirrored(whole: int, part: int) -> NDArray[np.int64]:
-    """Positions int64 (whole,) that go to and fro in a ``part``."""
-    at = np.arange(whole) % (2 * part)
-    return np.minimum(at, 2 * part - 1 - at)
+        height, width = before.shape[1:]
+        missing = max(height - spot.shape[1], 0), max(width - spot.shape[2], 0)
+        spread = np.pad(spot, ((0, 0), (0, missing[0]), (0, missing[1])), mode="symmetric")
+        return spread[:, :height, :width]
 
 
 def _spoil(
