@@ -149,6 +149,7 @@ def judge(detector, normal: Pictures, bad: Pictures, maps: bool) -> dict[str, ob
     flagged, n = scores.anomaly.astype(bool), len(normal.files)
     sizes = np.array(bad.sizes)
     row = {
+        "seed": detector.config_.seed,
         "n_calibration": len(detector.calibration_),
         "alpha": detector.config_.threshold.alpha,
         "threshold": f"{detector.threshold_:.5g}",
@@ -221,12 +222,13 @@ def picture(detector, bad: Pictures, file: Path, side: int = 240, gap: int = 6) 
 @click.option("--side", default=2048, show_default=True)
 @click.option("--train", "n_train", default=100, show_default=True)
 @click.option("--test", "n_test", default=50, show_default=True, help="Normal, and as many bad.")
+@click.option("--seed", default=0, show_default=True, help="Of the fit; the images stay.")
 @click.option("--images", type=click.Path(path_type=Path), default="inspection", show_default=True)
 @click.option("--larger", is_flag=True, help="The model there is, on 5120 pixels.")
 @click.option("--whole/--no-whole", default=True, help="Also without tiles, at 256x256.")
 @click.option("--picture", "drawn", is_flag=True, help="Draw docs/tiles.png with that model.")
 @click.option("--time", "model", help="Only time this model on the image of --images.")
-def main(variant, side, n_train, n_test, images, larger, whole, drawn, model) -> None:
+def main(variant, side, n_train, n_test, seed, images, larger, whole, drawn, model) -> None:
     """Draw the images, fit, score, and keep a row a method."""
     if model:
         time_one(model, str(images))
@@ -252,7 +254,7 @@ def main(variant, side, n_train, n_test, images, larger, whole, drawn, model) ->
     normal, bad = (draw(images, variant, side, part, n_test) for part in ("normal", "defective"))
     for method, config in (("tiles", TILED), *([("whole 256x256", WHOLE)] if whole else [])):
         start = time.perf_counter()
-        detector = CLAD(config, progress=True).fit([str(f) for f in train.files])
+        detector = CLAD(config | {"seed": seed}, progress=True).fit([str(f) for f in train.files])
         minutes = (time.perf_counter() - start) / 60
         click.echo(f"{method}: {detector.seconds_}")
         if method == "tiles":
