@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clad.data.convert import MIN_SIDE, as_levels, over_black
 from clad.data.decode import TooLargeError, decode
-from clad.data.unpacked import unpacked
+from clad.data.unpacked import Stored, unpacked
 from clad.errors import DataError
 
 MAX_SIDE = 65_536  # of an image that is read in parts
@@ -59,16 +59,28 @@ class ArrayRows(Rows):
         return as_levels(np.ascontiguousarray(self.array[:, start:stop]), "pixels")
 
 
-class TransparentRows(ArrayRows):
-    """Rows of an array whose last channel is alpha, laid over black."""
+class FileRows(Rows):
+    """Rows of a file that holds an image's samples (H, W, S) as they are, and nothing else.
 
-    def __init__(self, array: NDArray[Any]) -> None:
-        super().__init__(array)
-        self.shape = self.shape[0] - 1, *self.shape[1:]
+    ``alpha``: the last sample is, and is laid over black.
+    """
+
+    def __init__(self, stored: Stored) -> None:
+        self._stored = stored
+        height, width, samples = stored.shape
+        self.shape = samples - stored.alpha, height, width
+        self.mode = _mode(samples, stored.dtype)
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """See :meth:`Rows.read`."""
-        return over_black(super().read(start, stop)[None])[0]
+        # not mapped: pages that were read would count as this process's memory
+        file, dtype, (_, *rest), alpha = self._stored
+        row = math.prod(rest)
+        samples = np.fromfile(
+            file, dtype, (stop - start) * row, offset=start * row * dtype.itemsize
+        )
+        levels = as_levels(samples.reshape(-1, *rest), "pixels").transpose(2, 0, 1)
+        return over_black(levels[None])[0] if alpha else np.ascontiguousarray(levels)
 
 
 class TiffRows(Rows):
@@ -200,12 +212,12 @@ def _rows(stream: BinaryIO, first_frame: bool, stack: ExitStack) -> Rows:
     except TooLargeError as error:
         stream.seek(0)
         try:
-            array, alpha = stack.enter_context(unpacked(stream))
+            stored = stack.enter_context(unpacked(stream))
         except ImportError:
             raise DataError(
                 f"{error}; pip install 'clad[vips]' to read it, or save it as TIFF with strips"
             ) from None
-        return TransparentRows(array) if alpha else ArrayRows(array)
+        return FileRows(stored)
     return ArrayRows(decoded.pixels, decoded.mode)
 
 

@@ -6,10 +6,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clad.errors import DataError
 
@@ -19,10 +18,18 @@ DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
 COLOURS = ("b-w", "grey16", "srgb", "rgb16")
 
 
+class Stored(NamedTuple):
+    """A file of samples, uint8 or uint16 of ``shape`` (H, W, S); ``alpha``: whether the last is."""
+
+    file: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, int, int]
+    alpha: bool
+
+
 @contextmanager
-def unpacked(stream: BinaryIO) -> Iterator[tuple[NDArray[Any], bool]]:
-    """The pixels as stored, uint8 or uint16 (C, H, W), mapped; and whether the last channel is
-    alpha. The file on disk is gone when the context ends.
+def unpacked(stream: BinaryIO) -> Iterator[Stored]:
+    """The pixels as stored, in a file on disk that is gone when the context ends.
 
     Raises DataError with the reason alone, not the file; ImportError without pyvips.
     """
@@ -44,7 +51,7 @@ def unpacked(stream: BinaryIO) -> Iterator[tuple[NDArray[Any], bool]]:
             )
         with tempfile.NamedTemporaryFile(prefix="clad-", suffix=".raw") as file:
             image.rawsave(file.name)
-            yield np.memmap(file.name, dtype, "r", shape=shape).transpose(2, 0, 1), alpha
+            yield Stored(file.name, dtype, shape, alpha)
     except pyvips.Error as error:
         reason = " ".join(str(error).split())
         raise DataError(f"truncated or damaged: {reason}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
@@ -18,9 +19,12 @@ from clad.thumbnails import SIDE
 def read_heatmaps(folder: Path, names: Sequence[str]) -> Exhibits:
     """Thumbnails of ``a/b.png`` (or ``b.png``) for an image named ``a/b.jpg``, where there is one.
 
+    Where ``boxes.json`` knows a close-up of an image, it is taken: small defects would not be seen.
     Raises DataError where there is none at all, or one that cannot be read.
     """
-    files = {name: file for name in names if (file := _file(folder, name)) is not None}
+    close = _close_ups(folder / "boxes.json")
+    found = {name: _file(folder, close.get(name, name)) or _file(folder, name) for name in names}
+    files = {name: file for name, file in found.items() if file is not None}
     if not files:
         raise DataError(f"{folder}: holds no heatmap of these images (such as {_first(names)}.png)")
     paths = list(files.values())
@@ -30,6 +34,17 @@ def read_heatmaps(folder: Path, names: Sequence[str]) -> Exhibits:
             yield part.read()
 
     return Exhibits(list(files), thumbnails.make(batches()))
+
+
+def _close_ups(path: Path) -> dict[str, str]:
+    """Names of close-ups by image, from what ``clad score --heatmaps`` wrote; none without it."""
+    if not path.is_file():
+        return {}
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["images"]
+        return {str(e["path"]): str(e["close_up"]) for e in entries if "close_up" in e}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{path}: not as clad score --heatmaps writes it ({error!r})") from None
 
 
 def _file(folder: Path, name: str) -> Path | None:

@@ -1,10 +1,10 @@
-"""Where the anomalies are: a picture an image, and the boxes of the regions over the threshold."""
+"""Where the anomalies are: a picture an image, a close-up, and the boxes over the threshold."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -15,12 +15,15 @@ from PIL import Image, ImageDraw
 from clad.artifact import make_folder, write_atomic, write_json
 from clad.data.images import ImageSet
 from clad.data.large import LargeImages
+from clad.data.windows import tile
 from clad.report.canvas import ANOMALY
 from clad.scorefile import write_scores
 from clad.scoremap import ScoreMap
 
 SIDE = 2048  # pixels of a picture, at most
 SMALL = 256  # a smaller image is enlarged to at least this
+CLOSE = 64  # of a close-up, at least; twice the box where that is more
+WORTH = 4  # close-ups are of images so many times as large
 OPACITY = 0.65
 BOXES = 1000  # of an image, the highest scores first
 
@@ -39,10 +42,12 @@ class Box:
 
 def boxes(found: ScoreMap, threshold: float) -> list[Box]:
     """Connected regions (diagonals count) of a score map over the threshold, highest first."""
-    from scipy.ndimage import find_objects, label, maximum
+    from scipy.ndimage import find_objects, label
 
     regions, n = label(found.values > threshold, structure=np.ones((3, 3)))
-    scores = maximum(found.values, regions, np.arange(1, n + 1))
+    inside = regions > 0
+    scores = np.full(n, -np.inf)
+    np.maximum.at(scores, regions[inside] - 1, found.values[inside])
     height, width = found.size
     made = [
         Box(
@@ -52,13 +57,15 @@ def boxes(found: ScoreMap, threshold: float) -> list[Box]:
             bottom=min(rows.stop * found.step, height),
             score=float(score),
         )
-        for (rows, columns), score in zip(find_objects(regions), np.atleast_1d(scores), strict=True)
+        for (rows, columns), score in zip(find_objects(regions), scores, strict=True)
     ]
     return sorted(made, key=lambda box: -box.score)[:BOXES]
 
 
 class Heatmaps:
     """Writes a picture an image into ``folder``, and when closed ``boxes.csv`` and ``boxes.json``.
+
+    Of a large image there is a close-up of its highest box too, in ``closeups``, without a tint.
 
     One scale for all images: nothing is tinted under ``low``, the lowest score of a normal
     calibration image; the tint is full from ``threshold`` on, and turns from red to yellow up to as
@@ -70,33 +77,40 @@ class Heatmaps:
         self.low = low
         self.threshold = threshold
         self._entries: list[dict[str, Any]] = []
+        self._taken: set[str] = set()
 
     def add(self, images: ImageSet | LargeImages, position: int, found: ScoreMap) -> None:
         """Write one image's picture and remember its boxes."""
         name = images.names[position]
         listed = boxes(found, self.threshold) if found.kind == "score" else []
         picture = overlay(_pixels(images, position), found, self.low, self.threshold, listed)
-        file = self._free_name(PurePath(name))
+        entry = {"path": name, "heatmap": self._write(picture, name), "kind": found.kind}
+        near = _near(listed, found.size)
+        if isinstance(images, LargeImages) and near:
+            top, left, side = near
+            with images.open(position) as rows:
+                pixels = tile(rows, top, left, side)
+            moved = [_moved(box, top, left) for box in listed]
+            picture = _outlined(_enlarged(pixels), moved, (side, side))
+            entry["close_up"] = self._write(picture, name, "closeups")
+        self._entries.append({**entry, "boxes": [asdict(box) for box in listed]})
+
+    def _write(self, picture: Image.Image, name: str, folder: str = "") -> str:
+        """The file's name, which no other image's is."""
+        file = self._free_name(PurePath(name), folder)
         make_folder((self.folder / file).parent)
         content = io.BytesIO()
         picture.save(content, "PNG", optimize=False)
         write_atomic(self.folder / file, content.getvalue())
-        self._entries.append(
-            {
-                "path": name,
-                "heatmap": file,
-                "kind": found.kind,
-                "boxes": [asdict(b) for b in listed],
-            }
-        )
+        self._taken.add(file)
+        return file
 
-    def _free_name(self, name: PurePath) -> str:
+    def _free_name(self, name: PurePath, folder: str) -> str:
         """``a/b.png`` for an image ``a/b.tif``, as ``clad report --heatmaps`` looks for it."""
         inside = not name.is_absolute() and ".." not in name.parts
-        wanted = (name if inside else PurePath(name.name)).with_suffix(".png")
-        taken = {entry["heatmap"] for entry in self._entries}
+        wanted = PurePath(folder, name if inside else name.name).with_suffix(".png")
         file, n = wanted, 1
-        while str(file) in taken:
+        while str(file) in self._taken:
             n += 1
             file = wanted.with_stem(f"{wanted.stem}-{n}")
         return str(file)
@@ -122,23 +136,15 @@ def overlay(
     listed: Sequence[Box] = (),
 ) -> Image.Image:
     """An image (C, h, w), shrunk or not, under its map's tint, with its boxes drawn."""
-    _, height, width = pixels.shape
-    grow = -(-SMALL // max(height, width))
-    size = width * grow, height * grow
-    planes = pixels.transpose(1, 2, 0) if len(pixels) == 3 else pixels.mean(axis=0)
-    below = (
-        Image.fromarray(planes.astype(np.uint8))
-        .convert("RGB")
-        .resize(size, Image.Resampling.NEAREST)
-    )
+    below = _enlarged(pixels)
+    size = below.size
     values = found.values
     if found.kind == "attribution":
         low, high = 0.0, float(values.max())
-    shrink = found.size[1] / width  # of the picture against the original
-    if shrink > found.step:  # a small spot must not be averaged away
-        from scipy.ndimage import maximum_filter
-
-        values = maximum_filter(values, size=int(np.ceil(shrink / found.step)))
+    for axis, cells in enumerate(size[::-1]):  # a small spot must not be averaged away
+        if values.shape[axis] > cells:
+            first = np.arange(cells) * values.shape[axis] // cells
+            values = np.maximum.reduceat(values, first, axis=axis)
     shown = Image.fromarray(values).resize(size, Image.Resampling.BILINEAR)
     share = (np.asarray(shown) - low) / max(high - low, 1e-12)
     tint = np.empty((*share.shape, 3), np.float32)
@@ -147,12 +153,54 @@ def overlay(
     opacity = OPACITY * share.clip(0, 1)[..., None]
     mixed = np.asarray(below) * (1 - opacity) + tint * opacity
     picture = Image.fromarray(np.rint(mixed).astype(np.uint8))
-    pen, scale = ImageDraw.Draw(picture), size[0] / found.size[1]
+    return _outlined(picture, listed, found.size)
+
+
+def _enlarged(pixels: NDArray[np.uint8]) -> Image.Image:
+    """An image (C, h, w) in colour, a small one by a whole number."""
+    _, height, width = pixels.shape
+    grow = -(-SMALL // max(height, width))
+    planes = pixels.transpose(1, 2, 0) if len(pixels) == 3 else pixels.mean(axis=0)
+    return (
+        Image.fromarray(planes.astype(np.uint8))
+        .convert("RGB")
+        .resize((width * grow, height * grow), Image.Resampling.NEAREST)
+    )
+
+
+def _outlined(picture: Image.Image, listed: Sequence[Box], size: tuple[int, int]) -> Image.Image:
+    """The picture of an image of ``size`` (H, W), with boxes drawn on it."""
+    pen, scale = ImageDraw.Draw(picture), picture.size[0] / size[1]
     for box in listed:
         corners = np.array([box.left, box.top, box.right, box.bottom]) * scale
         around = corners + np.array([-3, -3, 3, 3])
         pen.rectangle([*around.tolist()], outline=ANOMALY, width=2)
     return picture
+
+
+def _near(listed: Sequence[Box], size: tuple[int, int]) -> tuple[int, int, int] | None:
+    """A square around the highest box in an image of ``size`` (H, W): its top, left and side; None
+    where there is no box, or the whole image is not much larger."""
+    if not listed:
+        return None
+    box = listed[0]
+    side = max(CLOSE, 2 * (box.right - box.left), 2 * (box.bottom - box.top))
+    if WORTH * side > min(size):
+        return None
+    top = (box.top + box.bottom - side) // 2
+    left = (box.left + box.right - side) // 2
+    height, width = size
+    return min(max(top, 0), height - side), min(max(left, 0), width - side), side
+
+
+def _moved(box: Box, top: int, left: int) -> Box:
+    return replace(
+        box,
+        left=box.left - left,
+        right=box.right - left,
+        top=box.top - top,
+        bottom=box.bottom - top,
+    )
 
 
 def _pixels(images: ImageSet | LargeImages, position: int) -> NDArray[np.uint8]:

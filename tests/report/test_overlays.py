@@ -7,11 +7,12 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from clad.data.images import ImageSet
 from clad.data.large import read_large
 from clad.report import overlays
+from clad.report.canvas import ANOMALY
 from clad.report.overlays import Box, Heatmaps, boxes, overlay
 from clad.scoremap import ScoreMap
 
@@ -98,6 +99,41 @@ def test_what_is_written(tmp_path):
     assert [entry["heatmap"] for entry in document["images"]] == ["0.png", "1.png"]
     with Image.open(tmp_path / "0.png") as picture:
         assert picture.size == (300, 200)
+
+
+def test_a_large_image_has_a_close_up_of_its_highest_box(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 200, (400, 600), dtype=np.uint8)
+    images, _ = read_large([pixels, pixels[:200, :300], pixels])
+    drawn = Heatmaps(tmp_path, 0.0, 1.0)
+    values = np.zeros((100, 150))
+    values[20:23, 100] = 9  # rows 80 to 92, columns 400 to 404
+    values[0, 0] = 5
+    drawn.add(images, 0, score_map(values))
+    drawn.add(images, 1, score_map(values[:50, 50:125]))
+    drawn.add(images, 2, score_map(np.zeros((100, 150))))
+    drawn.close()
+    entries = json.loads((tmp_path / "boxes.json").read_text())["images"]
+    assert [entry.get("close_up") for entry in entries] == ["closeups/0.png", None, None]
+    with Image.open(tmp_path / "closeups" / "0.png") as picture:
+        shown = np.asarray(picture)
+    assert shown.shape == (256, 256, 3), "64 pixels, enlarged"
+    # (80 + 92 - 64) // 2 = 54, (400 + 404 - 64) // 2 = 370; outlines only at the box
+    around = pixels[54 : 54 + 64, 370 : 370 + 64]
+    assert (shown[::4, ::4][:20] == around[:20, :, None]).all()
+    assert (shown[4 * 26 - 3, 4 * 32] == ImageColor.getrgb(ANOMALY)).all()
+
+
+@pytest.mark.parametrize(
+    ("box", "wanted"),
+    [
+        (Box(0, 0, 4, 4, 1.0), (0, 0, 64)),  # not beyond the image
+        (Box(596, 396, 600, 400, 1.0), (336, 536, 64)),
+        (Box(100, 100, 150, 120, 1.0), (60, 75, 100)),  # twice as large as the box
+        (Box(100, 100, 151, 120, 1.0), None),  # over a quarter of the image
+    ],
+)
+def test_where_a_close_up_is(box, wanted):
+    assert overlays._near([box], (400, 600)) == wanted
 
 
 def test_attributions_have_no_boxes(tmp_path):
