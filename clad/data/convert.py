@@ -24,6 +24,7 @@ from clad.runtime import track
 MIN_SIDE = 4
 DEFAULT_SIDE = 64
 _CHUNK = 512
+_PART = 2**18  # values
 _CHANNELS = (1, 3, 4)
 
 
@@ -111,14 +112,28 @@ def _check_range(array: NDArray[Any], what: str) -> None:
 
 
 def _levels(chunk: NDArray[Any]) -> NDArray[np.uint8]:
-    """Values already checked -> 0..255."""
-    if chunk.dtype == np.bool_:
-        return chunk.astype(np.uint8) * np.uint8(255)
-    if chunk.dtype == np.uint16:  # 257 is odd, so no value falls between two levels
-        return ((chunk.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if chunk.dtype.kind == "f":
-        return np.rint(chunk.astype(np.float64) * 255).astype(np.uint8)
-    return chunk.astype(np.uint8)
+    """Values already checked -> 0..255, a part at a time: of wide ones no second copy is made."""
+    parts = np.nditer(
+        [chunk, None],
+        ["external_loop", "buffered", "zerosize_ok"],
+        [["readonly"], ["writeonly", "allocate"]],
+        op_dtypes=[chunk.dtype, np.dtype(np.uint8)],
+        buffersize=_PART,
+    )
+    with parts:
+        for values, levels in parts:
+            levels[...] = _rounded(values)
+        return parts.operands[1]
+
+
+def _rounded(values: NDArray[Any]) -> NDArray[np.uint8]:
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(255)
+    if values.dtype == np.uint16:  # 257 is odd, so no value falls between two levels
+        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if values.dtype.kind == "f":
+        return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
+    return values.astype(np.uint8)
 
 
 def over_black(batch: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -35,9 +35,11 @@ def unpacked(stream: BinaryIO) -> Iterator[Stored]:
     """
     import pyvips
 
-    data = stream.read()
+    source = pyvips.SourceCustom()  # the file may be as large as the image, and stays out of memory
+    source.on_read(stream.read)
+    source.on_seek(stream.seek)
     try:
-        image = pyvips.Image.new_from_buffer(data, "", access="sequential", fail_on="truncated")
+        image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on="truncated")
         alpha = _check(image)
         dtype = np.dtype(DTYPES[image.format])
         shape = image.height, image.width, image.bands

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clad.data.rows import Rows
 
 SIDE = 1024  # pixels of a block, without what surrounds it
+PIECE = 128  # rows read at a time: what a file holds may be wider than the uint8 kept of it
 
 
 class Block(NamedTuple):
@@ -30,12 +31,20 @@ def blocks(rows: Rows, step: int, edge: int) -> Iterator[Block]:
     """
     _, height, width = rows.shape
     for top, bottom, first, last in _spans(height, edge):
-        band = rows.read(first, last)
+        band = _band(rows, first, last)
         for left, right, begin, end in _spans(width, edge):
             inside = _cells(top - first, bottom - first, step)
             across = _cells(left - begin, right - begin, step)
             place = _cells(top, bottom, step), _cells(left, right, step)
             yield Block(band[:, :, begin:end], (inside, across), place)
+
+
+def _band(rows: Rows, first: int, last: int) -> NDArray[np.uint8]:
+    band = np.empty((rows.shape[0], last - first, rows.shape[2]), np.uint8)
+    for start in range(first, last, PIECE):
+        stop = min(start + PIECE, last)
+        band[:, start - first : stop - first] = rows.read(start, stop)
+    return band
 
 
 def _spans(length: int, edge: int) -> Iterator[tuple[int, int, int, int]]:

@@ -29,6 +29,30 @@ FEWEST, MOST = 5, 60
 BLOCKS = 10  # the trunk ends with eight residual blocks, a pool and a flattening
 
 
+class BasicBlock(nn.Module):
+    """x or its shortcut + two 3x3 convolutions.
+
+    It is torchvision's block, the import of which would take most of the time to load a model.
+    """
+
+    def __init__(
+        self, inner: int, outer: int, stride: int = 1, downsample: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inner, outer, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outer)
+        self.conv2 = nn.Conv2d(outer, outer, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outer)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float (N, C, h, w) -> (N, outer, h / stride, w / stride)."""
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = self.bn2(self.conv2(out))
+        out += x if self.downsample is None else self.downsample(x)
+        return F.relu(out, inplace=True)
+
+
 class ResNet18(FeatureModel):
     """ResNet-18 (He et al. 2016) of any width, with a stem that suits the image's size.
 
@@ -39,8 +63,6 @@ class ResNet18(FeatureModel):
     def __init__(
         self, channels: int, n_classes: int, *, width: int = 64, stem: Stem = "torchvision"
     ) -> None:
-        from torchvision.models.resnet import BasicBlock
-
         super().__init__()
         self.standardize = Standardize(channels)
         if stem == "torchvision":
@@ -66,7 +88,8 @@ class ResNet18(FeatureModel):
         self.trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(inner, n_classes)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            # where there are no weights yet it would have torch import its compiler, 150 MiB
+            if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def maps(self, x: Tensor) -> list[Tensor]:
