@@ -180,12 +180,12 @@ def save_row(file: Path, **values: object) -> None:
 def time_one(model: str, image: str) -> None:
     """Load a model, score one image with it, and keep a row of seconds and peak memory."""
     detector = CLAD.load(model, device="cpu")
+    maps: dict[int, ScoreMap] = {}
     start, used = time.perf_counter(), time.process_time()
-    detector.score_images([image])
+    detector.measure([image], maps.__setitem__)
     seconds, cpu = time.perf_counter() - start, time.process_time() - used
     peak = peak_memory() / 2**20
-    with Image.open(image) as picture:
-        width, height = picture.size
+    height, width = maps[0].size
     row = {"width": width, "height": height, "seconds": f"{seconds:.1f}"}
     save_row(COST, **row, cpu_seconds=f"{cpu:.1f}", peak_mib=f"{peak:.0f}")
 

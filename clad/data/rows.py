@@ -75,10 +75,10 @@ class FileRows(Rows):
         """See :meth:`Rows.read`."""
         # not mapped: pages that were read would count as this process's memory
         file, dtype, (_, *rest), alpha = self._stored
-        row = math.prod(rest)
-        samples = np.fromfile(
-            file, dtype, (stop - start) * row, offset=start * row * dtype.itemsize
-        )
+        row = math.prod(rest) * dtype.itemsize
+        with open(file, "rb") as stream:
+            stream.seek(start * row)
+            samples = np.frombuffer(stream.read((stop - start) * row), dtype)
         levels = as_levels(samples.reshape(-1, *rest), "pixels").transpose(2, 0, 1)
         return over_black(levels[None])[0] if alpha else np.ascontiguousarray(levels)
 
