@@ -76,7 +76,7 @@ class FileRows(Rows):
         # not mapped: pages that were read would count as this process's memory
         file, dtype, (_, *rest), alpha = self._stored
         row = math.prod(rest) * dtype.itemsize
-        with open(file, "rb") as stream:
+        with file.open("rb") as stream:
             stream.seek(start * row)
             samples = np.frombuffer(stream.read((stop - start) * row), dtype)
         levels = as_levels(samples.reshape(-1, *rest), "pixels").transpose(2, 0, 1)

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ COLOURS = ("b-w", "grey16", "srgb", "rgb16")
 class Stored(NamedTuple):
     """A file of samples, uint8 or uint16 of ``shape`` (H, W, S); ``alpha``: whether the last is."""
 
-    file: str
+    file: Path
     dtype: np.dtype[Any]
     shape: tuple[int, int, int]
     alpha: bool
@@ -53,7 +54,7 @@ def unpacked(stream: BinaryIO) -> Iterator[Stored]:
             )
         with tempfile.NamedTemporaryFile(prefix="clad-", suffix=".raw") as file:
             image.rawsave(file.name)
-            yield Stored(file.name, dtype, shape, alpha)
+            yield Stored(Path(file.name), dtype, shape, alpha)
     except pyvips.Error as error:
         reason = " ".join(str(error).split())
         raise DataError(f"truncated or damaged: {reason}") from error
