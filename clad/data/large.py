@@ -192,7 +192,7 @@ def large_parts(
     """
     sources = _sources(source, first_frame)
     faults: list[BadFile] = []
-    for each in track(sources, "images"):
+    for each in track(sources, "images", unit="image"):
         images, bad = _select([each], channels, convert, smallest)
         faults += bad
         yield images, bad
@@ -229,7 +229,9 @@ def _look(
     facts: dict[int, _Facts] = {}
     bad: dict[int, BadFile] = {}
     with strict_pillow():
-        for i, source in enumerate(track(sources, "look") if len(sources) > 1 else sources):
+        for i, source in enumerate(
+            track(sources, "look", unit="image") if len(sources) > 1 else sources
+        ):
             try:
                 with source.open() as rows:
                     _, height, width = rows.shape

@@ -66,7 +66,7 @@ def sample_tiles(images: LargeImages, tile: int, n: int, seed: int) -> ImageSet:
     share = -(-n // len(images))
     made = np.empty((len(images) * share, images.channels, tile, tile), np.uint8)
     names, at = [], 0
-    for i, name in enumerate(track(images.names, "tiles")):
+    for i, name in enumerate(track(images.names, "tiles", unit="image")):
         rng = np.random.default_rng(derive_seed(seed, "tiles", i))
         with images.open(i) as rows:
             _, height, width = rows.shape
