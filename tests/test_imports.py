@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,15 @@ def test_the_class_comes_with_its_name():
     _, modules = imported_by("from clad import CLAD; assert CLAD.__name__ == 'CLAD'")
     assert {"torch", "sklearn"} <= modules
     assert "matplotlib" not in modules
+
+
+def test_a_model_loads_without_what_only_training_needs(tmp_path):
+    with zipfile.ZipFile(ROOT / "tests" / "fixtures" / "model-format4.zip") as archive:
+        archive.extractall(tmp_path)
+    (folder,) = (path.parent for path in tmp_path.rglob("manifest.json"))
+    load = f"from clad import CLAD; CLAD.load({str(folder)!r}, device='cpu')"
+    _, modules = imported_by(f"{load}; assert 'torch._dynamo' not in sys.modules")
+    assert "torchvision" not in modules
 
 
 def test_an_unknown_name():

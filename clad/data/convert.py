@@ -94,7 +94,7 @@ def _channel_axis(array: NDArray[Any], layout: str | None, what: str) -> int | N
 
 def _check_range(array: NDArray[Any], what: str) -> None:
     kind = array.dtype.kind
-    if array.dtype in (np.uint8, np.uint16) or kind == "b":
+    if array.dtype.newbyteorder("=") in (np.uint8, np.uint16) or kind == "b":
         return
     for start in range(0, len(array), _CHUNK):
         finite = np.isfinite(array[start : start + _CHUNK])
@@ -117,7 +117,7 @@ def _levels(chunk: NDArray[Any]) -> NDArray[np.uint8]:
         [chunk, None],
         ["external_loop", "buffered", "zerosize_ok"],
         [["readonly"], ["writeonly", "allocate"]],
-        op_dtypes=[chunk.dtype, np.dtype(np.uint8)],
+        op_dtypes=[chunk.dtype.newbyteorder("="), np.dtype(np.uint8)],
         buffersize=_PART,
     )
     with parts:

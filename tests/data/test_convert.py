@@ -43,6 +43,7 @@ def test_exact_pixels_of_each_dtype():
 
     # 128 / 257 = 0.498 -> 0, 129 / 257 = 0.502 -> 1
     assert convert([0, 128, 129, 257, 32768, 65535], np.uint16) == [0, 0, 1, 1, 128, 255]
+    assert convert([0, 128, 129, 257, 32768, 65535], ">u2") == [0, 0, 1, 1, 128, 255]
     assert convert([False, True], bool) == [0, 255]
     assert convert([0, 7, 255], np.int64) == [0, 7, 255]
     assert convert([0.0, 0.5, 1.0], np.float32) == [0, 128, 255]  # 127.5 to even
