@@ -8,10 +8,12 @@ calibrate on, 50 normal and 50 with one defect of 5x5, 20x20, 100x100 or 500x100
 its animals (needs CLAD_DATA). The same images shrunk to 256x256, without tiles, stand beside.
 ``--larger``: the model of 2048 pixels on a tenth as many images of 5120, calibrated anew with ten.
 
+``--crowded``: that model on boards with twelve defects each of 5x5 and of 20x20, of which many more
+are found or missed than on the boards with one.
 ``--picture``: docs/tiles.png, a defect of each size and where that model's map puts it.
 ``--time MODEL --images FILE``: what scoring one image takes, in a process that does nothing else.
 
-Rows in results/inspection.csv and results/inspection_cost.csv.
+Rows in results/inspection.csv, inspection_crowded.csv and inspection_cost.csv.
 """
 
 import json
@@ -28,16 +30,24 @@ from tqdm import tqdm
 
 from clad import CLAD
 from clad.data.benchmarks import load
-from clad.data.boards import board, defective
+from clad.data.boards import board, crowded, defective
 from clad.data.mosaics import Mosaics
 from clad.metrics import auroc
 from clad.provenance import commit
 from clad.report.overlays import boxes, overlay
 from clad.scoremap import ScoreMap
 
-FILE, COST = (ROOT / "results" / f"{name}.csv" for name in ("inspection", "inspection_cost"))
+FILE, CROWDED, COST = (
+    ROOT / "results" / f"inspection{name}.csv" for name in ("", "_crowded", "_cost")
+)
 SIZES = {"5x5": (5, 5), "20x20": (20, 20), "100x100": (100, 100), "500x100": (500, 100)}
-FIRST = {"train": 0, "normal": 30_000, "defective": 40_000}  # seeds; no image is in two parts
+SMALL, EACH = ("5x5", "20x20"), 12  # of a crowded board
+FIRST = {
+    "train": 0,
+    "normal": 30_000,
+    "defective": 40_000,
+    "crowded": 50_000,
+}  # seeds; no image is in two parts
 BINS, REACH = 2**16, 30.0  # of log-odds, from so far under the threshold to so far above
 TILED = {
     "tiles": {"size": 64, "samples": 1500},
@@ -177,6 +187,36 @@ def save_row(file: Path, **values: object) -> None:
     write_rows(file, [*rows, row])
 
 
+def crowd(folder: Path, n: int) -> tuple[list[Path], list[np.ndarray]]:
+    """Files of crowded boards of 2048 pixels, drawn where they are not there yet; their labels."""
+    here = folder / "boards-2048"
+    here.mkdir(parents=True, exist_ok=True)
+    files = [here / f"crowded-{i:03}.tif" for i in range(n)]
+    marks = [file.with_suffix(".labels.png") for file in files]
+    sizes = [SIZES[name] for name in SMALL] * EACH
+    for i in tqdm(range(n), "crowded 2048", disable=None):
+        if not files[i].exists():
+            made = crowded(2048, FIRST["crowded"] + i, sizes)
+            Image.fromarray(made.labels).save(marks[i])
+            Image.fromarray(made.image).save(files[i])
+    return files, [np.asarray(Image.open(mark)) for mark in marks]
+
+
+def found_in_crowds(detector, files: list[Path], labels: list[np.ndarray]) -> dict[str, str]:
+    """How many defects of each size have a cell of the map over the threshold."""
+    found: dict[str, list[bool]] = {name: [] for name in SMALL}
+
+    def keep(position, shown):
+        truth = labels[position]
+        over = np.kron(shown.values > detector.threshold_, np.ones((shown.step, shown.step), bool))
+        hit = set(truth[over[: truth.shape[0], : truth.shape[1]]])
+        for i in range(EACH * len(SMALL)):
+            found[SMALL[i % len(SMALL)]].append(i + 1 in hit)
+
+    detector.measure([str(file) for file in files], keep)
+    return {name: f"{sum(each)}/{len(each)}" for name, each in found.items()}
+
+
 def time_one(model: str, image: str) -> None:
     """Load a model, score one image with it, and keep a row of seconds and peak memory."""
     detector = CLAD.load(model, device="cpu")
@@ -225,10 +265,11 @@ def picture(detector, bad: Pictures, file: Path, side: int = 240, gap: int = 6) 
 @click.option("--seed", default=0, show_default=True, help="Of the fit; the images stay.")
 @click.option("--images", type=click.Path(path_type=Path), default="inspection", show_default=True)
 @click.option("--larger", is_flag=True, help="The model there is, on 5120 pixels.")
+@click.option("--crowded", "crowds", is_flag=True, help="That model, on 16 crowded boards.")
 @click.option("--whole/--no-whole", default=True, help="Also without tiles, at 256x256.")
 @click.option("--picture", "drawn", is_flag=True, help="Draw docs/tiles.png with that model.")
 @click.option("--time", "model", help="Only time this model on the image of --images.")
-def main(variant, side, n_train, n_test, seed, images, larger, whole, drawn, model) -> None:
+def main(variant, side, n_train, n_test, seed, images, larger, crowds, whole, drawn, model) -> None:
     """Draw the images, fit, score, and keep a row a method."""
     if model:
         time_one(model, str(images))
@@ -237,6 +278,12 @@ def main(variant, side, n_train, n_test, seed, images, larger, whole, drawn, mod
     if drawn:
         bad = draw(images, variant, side, "defective", n_test)
         picture(CLAD.load(folder, device="cpu"), bad, ROOT / "docs" / "tiles.png")
+        return
+    if crowds:
+        detector = CLAD.load(folder, device="cpu", progress=True)
+        found = found_in_crowds(detector, *crowd(images, 16))
+        facts = {"seed": detector.config_.seed, "alpha": detector.config_.threshold.alpha}
+        save_row(CROWDED, **facts, threshold=f"{detector.threshold_:.5g}", **found)
         return
     if larger:
         detector, side = CLAD.load(folder, device="cpu", progress=True), 5120

@@ -8,6 +8,7 @@ noise of everything around it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ CHANGED = 8.0  # levels of 255 that a pixel must differ by, before noise, to be 
 KINDS = ("void", "island", "scratch", "stain")
 SMALL = 40  # a shorter side: only voids and islands, which are themselves at any size
 TRIES = 200
+APART = 120  # pixels between the defects of one board, at least
 
 Floats = NDArray[np.float32]
 
@@ -32,6 +34,16 @@ class Defect:
     kind: str
 
 
+@dataclass(frozen=True, eq=False)
+class Defects:
+    """A board with some: image uint8 (H, W); ``labels`` uint8 (H, W), i + 1 where the i-th changed
+    it, elsewhere 0."""
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    kinds: tuple[str, ...]
+
+
 def board(side: int, seed: int) -> NDArray[np.uint8]:
     """A normal board uint8 (side, side), the same for the same seed."""
     copper, holes = _layout(side, np.random.default_rng((seed, 0)))
@@ -40,39 +52,58 @@ def board(side: int, seed: int) -> NDArray[np.uint8]:
 
 
 def defective(side: int, seed: int, size: tuple[int, int]) -> Defect:
-    """The board of this seed with one defect that fills ``size`` = (height, width) pixels.
+    """The board of this seed with one defect that fills ``size`` = (height, width) pixels."""
+    made = crowded(side, seed, [size])
+    return Defect(made.image, made.labels > 0, made.kinds[0])
 
-    Its place is drawn until at least a quarter of its shape shows.
+
+def crowded(side: int, seed: int, sizes: Sequence[tuple[int, int]]) -> Defects:
+    """The board of this seed with a defect of each of at most 255 ``sizes``, far from each other.
+
+    The place of each is drawn until at least a quarter of its shape shows. Raises ValueError where
+    there is no room for one.
     """
     copper, holes = _layout(side, np.random.default_rng((seed, 0)))
     camera = _Camera(side, seed)
-    clean = camera.see(copper, holes)
-    rng = np.random.default_rng((seed, 2))
-    kind = str(rng.choice(KINDS[:2] if min(size) < SMALL else KINDS))
-    for _ in range(TRIES):
-        shape, rows, columns = _place(size, side, kind, rng)
-        patch, drilled = copper[rows, columns].copy(), holes[rows, columns].copy()
-        inside = shape > 127
-        if kind in ("void", "island"):
-            wanted = patch[inside].mean() / 255
-            shows = wanted if kind == "void" else 1 - wanted
-            if (drilled[inside].any() and min(size) < SMALL) or shows < (0.9, 0.4)[max(size) > 9]:
+    stain = np.ones((side, side), np.float32)
+    before = camera.see(copper, holes)
+    labels = np.zeros((side, side), np.uint8)
+    rng, kinds = np.random.default_rng((seed, 2)), []
+    for number, size in enumerate(sizes, 1):
+        kind = str(rng.choice(KINDS[:2] if min(size) < SMALL else KINDS))
+        for _ in range(TRIES):
+            shape, rows, columns = _place(size, side, kind, rng)
+            if labels[_around(rows), _around(columns)].any():
                 continue
-        changed = copper.copy()
-        if kind in ("void", "scratch"):
-            changed[rows, columns] = np.where(inside, 0, patch)
-        elif kind == "island":
-            changed[rows, columns] = np.where(inside, 255, patch)
-        bored = holes.copy()
-        bored[rows, columns] = np.where(inside, 0, drilled) if kind != "stain" else drilled
-        seen = camera.see(changed, bored)
-        if kind == "stain":
-            dim = np.asarray(Image.fromarray(shape).filter(ImageFilter.GaussianBlur(3)))
-            seen[rows, columns] *= 1 - 0.22 * dim.astype(np.float32) / 255
-        mask = np.abs(seen - clean) > CHANGED
-        if mask.sum() >= 0.25 * inside.sum():
-            return Defect(camera.digitise(seen), mask, kind)
-    raise AssertionError("a board has room for every defect")
+            patch, drilled = copper[rows, columns], holes[rows, columns]
+            inside = shape > 127
+            if kind in ("void", "island"):
+                wanted = patch[inside].mean() / 255
+                shows = wanted if kind == "void" else 1 - wanted
+                drilled_small = drilled[inside].any() and min(size) < SMALL
+                if drilled_small or shows < (0.9, 0.4)[max(size) > 9]:
+                    continue
+            changed, bored, stained = copper.copy(), holes.copy(), stain.copy()
+            if kind == "stain":
+                dim = np.asarray(Image.fromarray(shape).filter(ImageFilter.GaussianBlur(3)))
+                stained[rows, columns] *= 1 - 0.22 * dim.astype(np.float32) / 255
+            else:
+                changed[rows, columns] = np.where(inside, 255 * (kind == "island"), patch)
+                bored[rows, columns] = np.where(inside, 0, drilled)
+            seen = camera.see(changed, bored) * stained
+            shown = np.abs(seen - before) > CHANGED
+            if shown.sum() >= 0.25 * inside.sum():
+                break
+        else:
+            raise ValueError(f"no room on {side}x{side} pixels for defect {number}, of {size}")
+        labels[shown] = number
+        kinds.append(kind)
+        copper, holes, stain, before = changed, bored, stained, seen
+    return Defects(camera.digitise(before), labels, tuple(kinds))
+
+
+def _around(part: slice) -> slice:
+    return slice(max(part.start - APART, 0), part.stop + APART)
 
 
 class _Camera:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clad.data.boards import CHANGED, KINDS, board, defective
+from clad.data.boards import APART, CHANGED, KINDS, board, crowded, defective
 
 SIZES = [(5, 5), (20, 20), (100, 100), (500, 100)]
 
@@ -48,3 +48,30 @@ def test_small_defects_are_copper_missing_or_left_over():
 
 def test_every_kind_occurs():
     assert {defective(400, seed, (45, 45)).kind for seed in range(25)} == set(KINDS)
+
+
+def test_a_crowded_board_has_each_defect_in_a_place_of_its_own():
+    sizes = [(5, 5), (20, 20), (45, 45), (45, 45)]
+    found = crowded(800, 0, sizes)
+    assert len(found.kinds) == 4
+    assert set(np.unique(found.labels)) == {0, 1, 2, 3, 4}
+    difference = np.abs(found.image.astype(int) - board(800, 0))
+    for number, size in enumerate(sizes, 1):
+        rows, columns = np.nonzero(found.labels == number)
+        assert max(np.ptp(rows), np.ptp(columns)) < max(size) + 10, "blurred by the camera"
+        assert difference[rows, columns].mean() > CHANGED
+        near = [slice(max(v.min() - APART // 2, 0), v.max() + APART // 2) for v in (rows, columns)]
+        assert set(np.unique(found.labels[near[0], near[1]])) == {0, number}
+    assert difference[found.labels == 0].max() <= CHANGED + 3, "rounding and light aside"
+
+
+def test_one_defect_is_a_crowd_of_one():
+    one, crowd = defective(300, 3, (20, 20)), crowded(300, 3, [(20, 20)])
+    np.testing.assert_array_equal(one.image, crowd.image)
+    np.testing.assert_array_equal(one.mask, crowd.labels == 1)
+    assert crowd.kinds == (one.kind,)
+
+
+def test_no_room():
+    with pytest.raises(ValueError, match=r"no room on 100x100 pixels for defect 2, of \(5, 5\)"):
+        crowded(100, 0, [(5, 5)] * 2)
