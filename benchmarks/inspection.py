@@ -42,12 +42,8 @@ FILE, CROWDED, COST = (
 )
 SIZES = {"5x5": (5, 5), "20x20": (20, 20), "100x100": (100, 100), "500x100": (500, 100)}
 SMALL, EACH = ("5x5", "20x20"), 12  # of a crowded board
-FIRST = {
-    "train": 0,
-    "normal": 30_000,
-    "defective": 40_000,
-    "crowded": 50_000,
-}  # seeds; no image is in two parts
+# seeds; no image is in two parts
+FIRST = {"train": 0, "normal": 30_000, "defective": 40_000, "crowded": 50_000}
 BINS, REACH = 2**16, 30.0  # of log-odds, from so far under the threshold to so far above
 TILED = {
     "tiles": {"size": 64, "samples": 1500},
