@@ -25,6 +25,7 @@ CLASSIFIERS = ("logits", "features")  # what the classifier's answer tells; the 
 MOST = 0.8  # of the weight for the classifier: turns are told before all of a class is learnt
 OF_CLUSTERS = 0.5  # of that for logits that tell clusters apart: features are the better witness
 DOUBT = 10  # independent images that say as much as the guess that all parts are as good
+PORTION = 16_384  # images scored at a time: what a score is made of takes some 10 KiB of each
 EARLY = 2  # of the four stages, whose maps are the texture: edges, colours and their repetition
 Parts = dict[str, NDArray[np.float64]]
 
@@ -130,8 +131,15 @@ class Fused:
         ``own``: bool (N,), the images whose own features are among those kept; theirs do not count.
         """
         wanted = self.parts if self.method == "fused" else (self.method,)
-        parts, logits = self._parts(network, images, runtime, own, wanted)
-        return self.join(parts), logits, parts
+        logits, parts = [], []
+        for start in range(0, len(images), PORTION):
+            some = np.arange(start, min(start + PORTION, len(images)))
+            mine = None if own is None else own[some]
+            found, upright = self._parts(network, images.take(some), runtime, mine, wanted)
+            logits.append(upright)
+            parts.append(found)
+        joined = {name: np.concatenate([each[name] for each in parts]) for name in parts[0]}
+        return self.join(joined), np.concatenate(logits), joined
 
     def join(self, parts: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """The parts' scores (N,) as the one that ``method`` asks for, float64 (N,)."""

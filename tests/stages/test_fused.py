@@ -10,6 +10,7 @@ from torch import nn
 from clad.data.images import ImageSet
 from clad.errors import FitError
 from clad.runtime import Runtime
+from clad.stages import fused as module
 from clad.stages.fused import PARTS, Fused, of_logits, texture_of, weight_of_classifier
 from clad.stages.layers import FeatureModel
 
@@ -193,6 +194,20 @@ def test_turns_and_limit_shape_the_bank_and_batches_change_nothing():
 
     for one, other in zip(responses(512), responses(7), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_scores_come_in_portions_of_images_and_are_the_same(monkeypatch):
+    network, fused = fitted()
+    one, logits, parts = fused.score(network, images(), RUNTIME, fused.kept_)
+    seen = []
+    monkeypatch.setattr(module, "PORTION", 7)
+    respond = fused._respond
+    monkeypatch.setattr(fused, "_respond", lambda *a: seen.append(len(a[1])) or respond(*a))
+    other, *rest = fused.score(network, images(), RUNTIME, fused.kept_)
+    assert seen == [7] * 5 + [5]
+    np.testing.assert_allclose(other, one, rtol=1e-5)
+    np.testing.assert_array_equal(rest[0], logits)
+    assert rest[1].keys() == parts.keys()
 
 
 def test_one_image_held_out_is_too_few():
