@@ -34,8 +34,9 @@ def as_uint8(
     """(N, H, W), (N, H, W, C) or (N, C, H, W), C in {1, 3, 4} -> uint8 (N, 1 or 3, H, W).
 
     ``layout="NCHW"`` settles a 4-d array whose axes 1 and 3 could both be channels. A uint8
-    (N, 1 or 3, H, W) array comes back uncopied, memory-mapped or not. Raises DataError for a shape,
-    dtype or range that is not an image's, and for NaN or infinity, with its index.
+    (N, 1 or 3, H, W) array comes back uncopied, memory-mapped or not, and so does a memory-mapped
+    (N, H, W, 1 or 3). Raises DataError for a shape, dtype or range that is not an image's, and for
+    NaN or infinity, with its index.
     """
     if array.dtype.kind not in "buif":
         raise DataError(f"{what}: dtype {array.dtype} is not an image's; give numbers")
@@ -50,7 +51,8 @@ def as_uint8(
             f"{MIN_SIDE}x{MIN_SIDE}; give (N, H, W), (N, H, W, C) or (N, C, H, W)"
         )
     if array.dtype == np.uint8 and c != 4:
-        return np.asanyarray(view) if axes in (None, 1) else np.ascontiguousarray(view)
+        uncopied = axes in (None, 1) or isinstance(array, np.memmap)
+        return np.asanyarray(view) if uncopied else np.ascontiguousarray(view)
     _check_range(array, what)
     out = np.empty((n, 3 if c == 4 else c, h, w), np.uint8)
     for start in range(0, n, _CHUNK):

@@ -37,14 +37,12 @@ def digests(images: Digestible) -> NDArray[np.uint8]:
     """uint8 (N, ``DIGEST``): BLAKE2b of each image's pixels."""
     if not isinstance(images, ImageSet):
         return images.digests
-    return np.array(
-        [
-            np.frombuffer(hashlib.blake2b(image, digest_size=DIGEST).digest(), np.uint8)
-            for batch in images.batches(512)
-            for image in batch
-        ],
-        dtype=np.uint8,
-    ).reshape(-1, DIGEST)
+    joined = b"".join(
+        hashlib.blake2b(image, digest_size=DIGEST).digest()
+        for batch in images.batches(512)
+        for image in batch
+    )
+    return np.frombuffer(joined, np.uint8).reshape(-1, DIGEST)
 
 
 def count_duplicates(images: ImageSet) -> int:

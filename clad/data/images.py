@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,9 +103,25 @@ class ImageSet:
 
     def read(self, positions: NDArray[np.integer] | slice = slice(None)) -> NDArray[np.uint8]:
         """Copy out uint8 (B, C, H, W); with no argument the whole set."""
-        return np.ascontiguousarray(self.array[self.index[positions]])
+        pixels = np.ascontiguousarray(self.array[self.index[positions]])
+        _release(self.array)
+        return pixels
 
     def batches(self, size: int) -> Iterator[NDArray[np.uint8]]:
         """The images in order, uint8 (<= size, C, H, W) at a time."""
         for start in range(0, len(self), size):
             yield self.read(slice(start, start + size))
+
+
+def _release(array: NDArray[np.uint8]) -> None:
+    """Hand back the pages read from a mapped file, which would count as this process's memory.
+
+    They stay in the system's cache. Only maps that nothing can be written to, and where there is
+    such a call (not on Windows).
+    """
+    if not isinstance(array, np.memmap) or array.mode != "r" or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    mapped: Any = array
+    while not isinstance(mapped, mmap.mmap):
+        mapped = mapped.base
+    mapped.madvise(mmap.MADV_DONTNEED)

@@ -206,8 +206,9 @@ class Classifier:
 
         Communities that are classes do; those of lighting, or of chance, do not.
         """
-        copies = self.transform(images, runtime, augment=augment)
-        agreement = graph.agreement(copies, images.groups)
+        asked = images.take(graph.asked_)
+        copies = self.transform(asked, runtime, augment=augment)
+        agreement = graph.agreement(copies, asked.groups)
         found = agreement >= self.agreement
         log.info(
             "classifier: clusters of augmented copies agree with the new ones by %.2f%s",

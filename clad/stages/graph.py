@@ -52,7 +52,8 @@ class GraphClustering:
     ) -> GraphClustering:
         """Cluster float32 (N, D); sets ``labels_`` int64 (N,), largest cluster first,
         ``n_clusters_``, ``resolution_`` and ``stability_``, and ``partitions_``, of which those are
-        the first: all that are stable, from fine to coarse, and one cluster at the end.
+        the first: all that are stable, from fine to coarse, and one cluster at the end. ``asked_``
+        int64 (M,) are the rows whose graph it is: all, or the sample.
 
         ``groups`` int64 (N,): rows of one group, such as the frames of one track, show the same
         thing: all go where most of them are, and count as one where it is asked whether a community
@@ -60,8 +61,9 @@ class GraphClustering:
         stable there is one: normal is one thing, or what it consists of does not show here.
         """
         groups = _numbered(groups, len(X))
+        self.asked_ = np.arange(len(X))
         if len(X) > self.limit:
-            some = self._sample(len(X))
+            some = self.asked_ = self._sample(len(X))
             nearest = assign(X, X[some])[0]
             self.partitions_ = [
                 part._replace(labels=_by_size(_of_most(part.labels[nearest], groups)))
@@ -98,18 +100,15 @@ class GraphClustering:
         return partitions[::-1]
 
     def agreement(self, X: NDArray[np.float32], groups: NDArray[np.int64] | None = None) -> float:
-        """How far other views (N, D) of the rows fitted on have the same clusters: at most 1.
+        """How far other views (M, D) of the rows ``asked_`` have the same clusters: at most 1.
 
         The mean adjusted Rand index of ``labels_`` and the views' own communities at the same
-        resolution, over all seeds. Of more than ``limit`` rows the same sample is asked.
+        resolution, over all seeds. ``groups`` int64 (M,) are of the same rows.
         """
         from sklearn.metrics import adjusted_rand_score
 
-        groups, labels = _numbered(groups, len(X)), self.labels_
-        if len(X) > self.limit:
-            some = self._sample(len(X))
-            X, groups, labels = X[some], groups[some], labels[some]
-        runs = self._communities(self._graph(X), self.resolution_, groups)
+        runs = self._communities(self._graph(X), self.resolution_, _numbered(groups, len(X)))
+        labels = self.labels_[self.asked_]
         return float(np.mean([adjusted_rand_score(labels, run) for run in runs]))
 
     def _sample(self, n: int) -> NDArray[np.int64]:

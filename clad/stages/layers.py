@@ -92,8 +92,13 @@ def rows_of(
     """
     n_batches = -(-len(images) // batch_size)
     bar = {"total": n_batches, "unit": "image", "unit_scale": batch_size}
-    batches = runtime.track(images.batches(batch_size), label, **bar)
-    return np.concatenate([function(runtime.floats(batch)).cpu().numpy() for batch in batches])
+    rows = np.empty((0, 0), np.float32)
+    for i, batch in enumerate(runtime.track(images.batches(batch_size), label, **bar)):
+        found = function(runtime.floats(batch)).cpu().numpy()
+        if not i:  # filled in place: to join the batches at the end would take twice the memory
+            rows = np.empty((len(images), *found.shape[1:]), found.dtype)
+        rows[i * batch_size :][: len(found)] = found
+    return rows
 
 
 def encode(

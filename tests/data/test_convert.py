@@ -25,8 +25,9 @@ def test_layouts_agree(rng):
 
 
 def test_a_memory_map_stays_one(tmp_path):
-    np.save(tmp_path / "a.npy", np.zeros((2, 1, 8, 8), np.uint8))
-    assert isinstance(as_uint8(np.load(tmp_path / "a.npy", mmap_mode="r")), np.memmap)
+    for shape in ((2, 1, 8, 8), (2, 8, 8), (2, 8, 8, 3)):
+        np.save(tmp_path / "a.npy", np.zeros(shape, np.uint8))
+        assert isinstance(as_uint8(np.load(tmp_path / "a.npy", mmap_mode="r")), np.memmap)
 
 
 def test_every_level_survives_a_trip_through_floats():

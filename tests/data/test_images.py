@@ -1,9 +1,11 @@
 import dataclasses
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clad.data.convert import conform
+from clad.data.convert import as_uint8, conform
 from clad.data.images import ImageSet, Origins
 from clad.errors import DataError
 
@@ -73,3 +75,36 @@ def test_brightness_is_the_mean_of_the_pixels():
     np.testing.assert_allclose(brightness, [0.1, 1.0, 0.0], rtol=1e-12)
     assert brightness.dtype == np.float64
     assert ImageSet.of(array).take(np.array([], int)).brightness.shape == (0,)
+
+
+def resident(path):
+    """KiB of a mapped file that count as this process's memory."""
+    found, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
+        if "-" in line.split()[0]:
+            inside = line.rstrip().endswith(str(path))
+        elif inside and line.startswith("Rss:"):
+            found += int(line.split()[1])
+    return found
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux what is resident")
+def test_what_was_read_of_a_mapped_file_is_no_memory_of_this_process(tmp_path, rng):
+    pixels = rng.integers(0, 256, (200, 64, 64, 3), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", pixels)
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    images = ImageSet.of(as_uint8(mapped))
+    for batch in images.batches(50):
+        assert batch.flags.c_contiguous
+    np.testing.assert_array_equal(images.read(), pixels.transpose(0, 3, 1, 2))
+    assert resident(tmp_path / "a.npy") == 0
+    mapped.sum()
+    assert resident(tmp_path / "a.npy") > 2000
+
+
+def test_changes_of_a_map_that_are_not_in_the_file_are_kept(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((2, 1, 8, 8), np.uint8))
+    copied = np.load(tmp_path / "a.npy", mmap_mode="c")
+    copied[1] = 7
+    images = ImageSet.of(copied)
+    assert images.read()[1].min() == images.read()[1].min() == 7
