@@ -28,6 +28,7 @@ from clad.stages.convolution import Convolution
 from clad.stages.fused import Fused
 from clad.stages.kmeans import KMeans
 from clad.stages.odin import ODIN
+from clad.stages.transformations import Transformations
 
 FILE = ROOT / "results" / "speed.csv"
 
@@ -74,7 +75,9 @@ def scoring(runtime, n=4096):
         "ODIN, default network": lambda: ODIN().score(default, images, runtime),
     }
     for method in ("logits", "fused"):
-        fused = Fused(method, rotations=4).fit(default, images, held_out, runtime)
+        fused = Fused(method, transformations=Transformations(4)).fit(
+            default, images, held_out, runtime
+        )
         ways[f"{method} over 4 turns, default network"] = lambda fused=fused: fused.score(
             default, images, runtime
         )

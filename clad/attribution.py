@@ -18,7 +18,7 @@ from clad.scoremap import ScoreMap
 from clad.stages.classifier import ResNet18
 from clad.stages.fused import EARLY, Fused, of_logits, texture_of
 from clad.stages.odin import log_confidence
-from clad.stages.rotations import rotate
+from clad.stages.transformations import Transformations
 
 
 def attributions(
@@ -45,7 +45,7 @@ def score(model: Model, x: Tensor) -> Tensor:
         return _fused(model.fused, model.classifier, x)
     if model.neighbours is not None:
         near = model.neighbours
-        parts = _parts(model.classifier, x, near.features_, near.rotations)
+        parts = _parts(model.classifier, x, near.features_, near.transformations)
         of_distance, of_logit = near.scales_
         return parts["features"] / of_distance + parts["logits"] / of_logit
     temperature = model.odin.temperature
@@ -59,11 +59,11 @@ def _fused(fused: Fused, network: ResNet18, x: Tensor) -> Tensor:
         torch.from_numpy(a).to(x.device) for a in learnt
     )
     distances = []
-    for turn, known in enumerate(textures):
-        maps = network.maps(rotate(x, turn, fused.rotations))[:EARLY]
+    for number, known in enumerate(textures):
+        maps = network.maps(fused.transformations.apply(x, number))[:EARLY]
         texture = torch.cat([texture_of(each) for each in maps], dim=1)
         distances.append(_to_nearest(texture @ whitening, known))
-    parts = _parts(network, x, fused.features_, fused.rotations)
+    parts = _parts(network, x, fused.features_, fused.transformations)
     parts["texture"] = torch.stack(distances).mean(dim=0)
     if "patches" in fused.parts:
         known, of_patches = (
@@ -77,16 +77,16 @@ def _fused(fused: Fused, network: ResNet18, x: Tensor) -> Tensor:
 
 
 def _parts(
-    network: ResNet18, x: Tensor, features: NDArray[np.float32], rotations: int
+    network: ResNet18, x: Tensor, features: NDArray[np.float32], transformations: Transformations
 ) -> dict[str, Tensor]:
-    """What the logits say and the distance to the nearest features turned alike, each averaged
-    over the turns, (N,)."""
-    turns = []
-    for turn, known in enumerate(torch.from_numpy(features).to(x.device)):
-        response = network.features(rotate(x, turn, rotations))
-        parts = of_logits(network.head(response), turn, rotations)
-        turns.append({**parts, "features": _to_nearest(F.normalize(response, dim=1), known)})
-    return {name: torch.stack([turn[name] for turn in turns]).mean(dim=0) for name in turns[0]}
+    """What the logits say and the distance to the nearest features changed alike, each averaged
+    over the transformations, (N,)."""
+    every = []
+    for number, known in enumerate(torch.from_numpy(features).to(x.device)):
+        response = network.features(transformations.apply(x, number))
+        parts = of_logits(network.head(response), number, len(transformations))
+        every.append({**parts, "features": _to_nearest(F.normalize(response, dim=1), known)})
+    return {name: torch.stack([each[name] for each in every]).mean(dim=0) for name in every[0]}
 
 
 def _to_nearest(rows: Tensor, known: Tensor) -> Tensor:

@@ -161,6 +161,11 @@ class Classifier(_Section):
     rotations: Literal["auto", 1, 2, 4] = Field(
         "auto", description="tell the turn beside the cluster; auto: 4, or 2 if not square"
     )
+    mirror: Literal["auto"] | bool = Field(
+        "auto",
+        description="tell mirror images too; "
+        "auto: where turns are told and augment.flip shows none as the same",
+    )
     rounds: int = Field(
         2, ge=1, description="that share the epochs; before each but the first, clusters anew"
     )

@@ -27,6 +27,7 @@ from clad.model import Measured, Model, joined
 from clad.recipes import merge
 from clad.runtime import Runtime
 from clad.scoremap import Keep
+from clad.stages.transformations import Transformations
 from clad.threshold import Guarantee, Rule
 from clad.tiled import TiledModel
 
@@ -51,8 +52,8 @@ class Scorer(Protocol):
         """float32 (K, D), of the clusters."""
 
     @property
-    def rotations(self) -> int:
-        """Turns that stage 3 tells."""
+    def transformations(self) -> Transformations:
+        """What stage 3 tells beside the cluster."""
 
     def measure(self, images: Any, runtime: Runtime, *, fitted: bool = False) -> Measured:
         """Score images."""

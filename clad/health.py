@@ -30,7 +30,7 @@ def check(
     variance: float,
     clusters: NDArray[np.int64],
     n_clusters: int,
-    rotations: int,
+    n_transformations: int,
     scores: NDArray[np.float64],
     alpha: float,
     mirrored: float | None = None,
@@ -38,7 +38,8 @@ def check(
     """What is wrong with a detector just fitted; an empty list where nothing is.
 
     ``losses``: each stage's mean loss an epoch. ``variance``: of the pixels in [0, 1], the loss of
-    a grey image. ``clusters``: int64 (n_fit,), pseudo-labels. ``scores``: float64 (n,), of the
+    a grey image. ``clusters``: int64 (n_fit,), pseudo-labels; the classifier is to tell
+    ``n_transformations`` beside them. ``scores``: float64 (n,), of the
     calibration images. ``mirrored``: where images were flipped because the user said so, the share
     that look more normal than their mirror images (``augmentation.mirror_share``). Raises FitError
     where the detector would be useless.
@@ -49,7 +50,9 @@ def check(
             "threshold tells anything apart; raise classifier.epochs or lower odin.temperature"
         )
     shares = np.bincount(clusters, minlength=n_clusters) / len(clusters)
-    guess = float(-(shares[shares > 0] * np.log(shares[shares > 0])).sum() + np.log(rotations))
+    guess = float(
+        -(shares[shares > 0] * np.log(shares[shares > 0])).sum() + np.log(n_transformations)
+    )
     top = float((scores == scores.max()).mean())
     found = {
         "autoencoder-flat": (

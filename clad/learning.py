@@ -22,7 +22,7 @@ from clad.stages.dec import DEC
 from clad.stages.graph import GraphClustering, centroids
 from clad.stages.kmeans import KMeans, assign
 from clad.stages.odin import choose
-from clad.stages.rotations import choose_rotations, look_alike, share_known
+from clad.stages.transformations import choose_transformations, look_alike, share_known
 
 if TYPE_CHECKING:
     from clad.training import Checkpoints
@@ -46,10 +46,13 @@ class Learning:
         Raises FitError where nothing is left to tell apart, or a stage cannot learn.
         """
         config, runtime = self.config, self.runtime
-        rotations = choose_rotations(config.classifier.rotations, images.shape)
-        if config.score.method == "turns" and rotations == 1:
-            raise FitError("score.method turns needs classifier.rotations 2 or 4, not 1")
         augment = self._make_augmentation(images)
+        settings = config.classifier
+        told = choose_transformations(
+            settings.rotations, settings.mirror, augment.flip, images.shape
+        )
+        if config.score.method == "turns" and len(told) == 1:
+            raise FitError("score.method turns needs classifier.rotations 2 or 4, not 1")
         part, seed = config.validation, runtime.seed_for("validation")
         held_out = validation_split(images, part.fraction, part.maximum, seed)
         train, unseen = images.take(~held_out), images.take(held_out)
@@ -57,17 +60,18 @@ class Learning:
             stage1 = Autoencoder(**dict(config.autoencoder))
             stage1.fit(train, runtime, checkpoints, augment=augment)
         with timed("dec", self.seconds):
-            settings = dict(config.dec)
-            stage2 = DEC(settings.pop("clusters"), **settings)
+            of_dec = dict(config.dec)
+            stage2 = DEC(of_dec.pop("clusters"), **of_dec)
             stage2.fit(stage1.network_, train, runtime, checkpoints, augment=augment)
         clusters, n_clusters = stage2.labels_, len(stage2.centers_)
-        if n_clusters * rotations == 1:
+        if n_clusters * len(told) == 1:
             raise FitError(
                 "the images form one cluster, and classifier.rotations = 1 leaves nothing to tell "
                 "apart; set classifier.rotations to 4, or dec.clusters to a number"
             )
         with timed("classifier", self.seconds):
-            stage3 = Classifier(**{**dict(config.classifier), "rotations": rotations})
+            chosen = {"rotations": told.rotations, "mirror": told.mirrored}
+            stage3 = Classifier(**{**dict(settings), **chosen})
             stage3.fit(train, clusters, n_clusters, runtime, checkpoints, augment=augment)
             clusters = self._refine(stage3, stage2, train, unseen, augment, checkpoints)
             n_clusters = int(clusters.max()) + 1
@@ -79,25 +83,25 @@ class Learning:
             config.odin.perturbation,
             stage3.network_,
             unseen,
-            labels[held_out] * rotations,  # upright
+            labels[held_out] * len(told),  # as they are
             runtime,
         )
         neighbours = fused = None
         if config.score.method == "neighbours":
             with timed("neighbours", self.seconds):
-                neighbours = make_neighbours(config, rotations, runtime)
+                neighbours = make_neighbours(config, told, runtime)
                 neighbours.fit(stage3.network_, images, runtime)
         elif config.score.method != "odin":
             with timed("score", self.seconds):
                 believed = stage3.believe(unseen, runtime)
-                alike = look_alike(believed, labels[held_out], n_clusters)[labels[held_out]]
-                fused = make_fused(config, rotations, runtime)
-                known = share_known(believed, alike)
+                alike = look_alike(believed, labels[held_out], n_clusters, told).sum(axis=1)
+                fused = make_fused(config, told, runtime)
+                known = share_known(believed, alike[labels[held_out]])
                 fused.fit(stage3.network_, images, held_out, runtime, known)
         self.model_ = Model(
             config=config.model_copy(update={"odin": Odin(**vars(odin))}),
             shape=images.shape,
-            rotations=rotations,
+            transformations=told,
             autoencoder=stage2.network_,
             centers=centroids(stage2.latents_, clusters, n_clusters),
             classifier=stage3.network_,
@@ -129,9 +133,11 @@ class Learning:
             clusters = self._cluster_anew(stage3, features, clusters, train, augment)
             n_clusters = int(clusters.max()) + 1
             known = self._clusters_of(unseen, train, clusters, stage2, stage3, features)
-            alike = look_alike(stage3.believe(unseen, runtime), known, n_clusters)
-            if alike.max() > 1:
-                log.info("%d of %d clusters look the same turned", (alike > 1).sum(), n_clusters)
+            believed = stage3.believe(unseen, runtime)
+            alike = look_alike(believed, known, n_clusters, stage3.transformations)
+            same = alike[:, 1:].any(axis=1).sum()
+            if same:
+                log.info("%d of %d clusters look the same turned or mirrored", same, n_clusters)
             stage3.refine(
                 train, clusters, n_clusters, runtime, checkpoints, augment=augment, alike=alike
             )

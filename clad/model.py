@@ -25,6 +25,7 @@ from clad.stages.layers import LatentModel, encode
 from clad.stages.neighbours import Neighbours
 from clad.stages.odin import ODIN, log_confidence
 from clad.stages.patches import PatchFeatures
+from clad.stages.transformations import Transformations
 
 KIND = "clad"  # what a model's document says it is
 
@@ -70,7 +71,7 @@ class Model:
 
     config: Config
     shape: tuple[int, int, int]
-    rotations: int
+    transformations: Transformations
     autoencoder: LatentModel
     centers: NDArray[np.float32]
     classifier: ResNet18
@@ -100,7 +101,7 @@ class Model:
         return ODIN(**dict(self.config.odin))
 
     def _cluster(self, classes: NDArray[np.int64]) -> NDArray[np.int64]:
-        return classes // self.rotations
+        return classes // len(self.transformations)
 
     def latents(self, images: ImageSet, runtime: Runtime) -> NDArray[np.float32]:
         """Stage 1 and 2's latents float32 (N, D)."""
@@ -141,7 +142,8 @@ class Model:
             "config": self.config.model_dump(mode="json"),
             "shape": list(self.shape),
             "clusters": len(self.centers),
-            "rotations": self.rotations,
+            "rotations": self.transformations.rotations,
+            "mirrored": self.transformations.mirrored,
         }
         return Bundle(arrays, document)
 
@@ -162,14 +164,14 @@ class Model:
             raise ModelError(f"{source}: describes no trained model (odin: auto was not chosen)")
         try:
             channels, height, width = document["shape"]
-            clusters, rotations = document["clusters"], document["rotations"]
+            clusters, mirrored = document["clusters"], document.get("mirrored", False)
+            transformations = Transformations(document["rotations"], mirrored)
             with torch.device("meta"):  # takes no memory: the numbers may be anything yet
                 autoencoder = ConvolutionalAutoencoder(
                     stage1.architecture, (channels, height, width), stage1.latent_dim
                 )
-                classifier = ResNet18(
-                    channels, clusters * rotations, width=stage3.width, stem=stage3.stem
-                )
+                n_outputs = clusters * len(transformations)
+                classifier = ResNet18(channels, n_outputs, width=stage3.width, stem=stage3.stem)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"{source}: describes no possible model ({error})") from None
 
@@ -189,22 +191,22 @@ class Model:
         neighbours = fused = None
         method = config.score.method
         if method == "neighbours":
-            neighbours = make_neighbours(config, rotations, runtime)
+            neighbours = make_neighbours(config, transformations, runtime)
             neighbours.features_ = bundle.array(
                 "neighbours",
                 "features",
                 "float32",
-                (rotations, None, classifier.head.in_features),
+                (len(transformations), None, classifier.head.in_features),
                 source,
             )
             neighbours.scales_ = bundle.array("neighbours", "scales", "float64", (2,), source)
         elif method != "odin":
             shape = (channels, height, width)
-            fused = _fused_of(bundle, source, config, shape, rotations, runtime)
+            fused = _fused_of(bundle, source, config, shape, transformations, runtime)
         return cls(
             config=config,
             shape=(channels, height, width),
-            rotations=rotations,
+            transformations=transformations,
             autoencoder=autoencoder,
             centers=centers,
             classifier=classifier,
@@ -214,18 +216,22 @@ class Model:
         )
 
 
-def make_neighbours(config: Config, rotations: int, runtime: Runtime) -> Neighbours:
+def make_neighbours(
+    config: Config, transformations: Transformations, runtime: Runtime
+) -> Neighbours:
     """The neighbour score as configured, not yet fitted."""
     return Neighbours(
-        rotations=rotations, limit=config.score.limit, seed=runtime.seed_for("neighbours")
+        transformations=transformations,
+        limit=config.score.limit,
+        seed=runtime.seed_for("neighbours"),
     )
 
 
-def make_fused(config: Config, rotations: int, runtime: Runtime) -> Fused:
+def make_fused(config: Config, transformations: Transformations, runtime: Runtime) -> Fused:
     """The score that ``score.method`` names, not yet fitted."""
     return Fused(
         config.score.method,  # type: ignore[arg-type]
-        rotations=rotations,
+        transformations=transformations,
         limit=config.score.limit,
         seed=runtime.seed_for("neighbours"),
     )
@@ -236,11 +242,11 @@ def _fused_of(
     source: str | Path,
     config: Config,
     shape: tuple[int, int, int],
-    rotations: int,
+    transformations: Transformations,
     runtime: Runtime,
 ) -> Fused:
     """The fused score in a bundle; that of format 2 has no patches, and its parts weigh alike."""
-    fused = make_fused(config, rotations, runtime)
+    fused = make_fused(config, transformations, runtime)
     patches = bundle.arrays.get("patches")
     if patches is None:
         fused.parts = PARTS[:-1]
@@ -249,8 +255,8 @@ def _fused_of(
     features = bundle.arrays.get("fused", {}).get("features", np.empty((0, 0)))
     kept = features.shape[1] if features.ndim > 1 else 0
     for name, dtype, wanted in (
-        ("features", "float32", (rotations, kept, penultimate)),
-        ("textures", "float32", (rotations, kept, texture)),
+        ("features", "float32", (len(transformations), kept, penultimate)),
+        ("textures", "float32", (len(transformations), kept, texture)),
         ("whitening", "float32", (texture, texture)),
         ("places", "float64", (n_parts,)),
         ("scales", "float64", (n_parts,)),

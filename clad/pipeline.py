@@ -102,7 +102,7 @@ class CLAD(Detector):
                 _pixel_variance(self.learnt_from_),
                 self.clusters_,
                 self.n_clusters_,
-                self.model_.rotations,
+                len(self.model_.transformations),
                 scores,
                 config.threshold.alpha,
                 learning.mirror_share_ if config.augment.flip is True else None,

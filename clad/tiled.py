@@ -25,6 +25,7 @@ from clad.model import Measured, Model
 from clad.runtime import Runtime, memory_advice
 from clad.scoremap import Keep, ScoreMap
 from clad.stages.local import CROP, REACH, STEP, Local, LocalNetwork
+from clad.stages.transformations import Transformations
 from clad.training import Checkpoints
 
 RARE, APART = 12, 8  # spots of an image fitted on that look most like defects; cells between them
@@ -233,9 +234,9 @@ class TiledModel:
         return self.stages.shape[1]
 
     @property
-    def rotations(self) -> int:
-        """Turns that stage 3 tells."""
-        return self.stages.rotations
+    def transformations(self) -> Transformations:
+        """What stage 3 tells beside the cluster."""
+        return self.stages.transformations
 
     @property
     def centers(self) -> NDArray[np.float32]:

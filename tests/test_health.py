@@ -15,7 +15,7 @@ SOUND = {
     "variance": 0.08,
     "clusters": np.array([0] * 6 + [1] * 2),
     "n_clusters": 2,
-    "rotations": 4,
+    "n_transformations": 4,
     "scores": np.arange(20.0),
     "alpha": 0.05,
 }

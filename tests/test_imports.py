@@ -51,12 +51,12 @@ ONLY = {
 }
 # Stages stand alone; arrays cross the border. These may use each other.
 STAGES = {
-    "autoencoder": {"augmentation", "contrastive", "rotations"},
+    "autoencoder": {"augmentation", "contrastive", "transformations"},
     "dec": {"augmentation", "kmeans", "graph"},
     "graph": {"kmeans"},
-    "classifier": {"augmentation", "convolution", "graph", "rotations"},
-    "neighbours": {"rotations"},
-    "fused": {"neighbours", "patches", "rotations"},
+    "classifier": {"augmentation", "convolution", "graph", "transformations"},
+    "neighbours": {"transformations"},
+    "fused": {"neighbours", "patches", "transformations"},
     "patches": {"kmeans"},
     "layers": {"augmentation"},
 }

@@ -95,6 +95,7 @@ OTHER = {
     "classifier.weight_decay": 0.5,
     "classifier.schedule": "constant",
     "classifier.rotations": 4,
+    "classifier.mirror": True,
     "classifier.rounds": 1,
     "classifier.agreement": 0.0,
     "odin.temperature": 2.0,

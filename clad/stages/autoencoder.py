@@ -16,7 +16,7 @@ from clad.runtime import Runtime
 from clad.stages.augmentation import Augmentation
 from clad.stages.contrastive import nt_xent
 from clad.stages.layers import LatentModel, Standardize, encode
-from clad.stages.rotations import choose_rotations, rotate_each
+from clad.stages.transformations import choose_transformations
 from clad.training import Checkpoints, train
 
 Architecture = Literal["cvae", "cvae_large"]
@@ -145,10 +145,10 @@ class Autoencoder:
 
         ``augment`` makes the copies that ``denoise`` and ``contrastive`` ask for.
         """
-        rotations = choose_rotations("auto", images.shape)
+        turned = choose_transformations("auto", False, False, images.shape)
         with runtime.seeded("autoencoder", "weights"):
             network = ConvolutionalAutoencoder(self.architecture, images.shape, self.latent_dim)
-            head = nn.Linear(self.latent_dim, rotations) if self.turns else None
+            head = nn.Linear(self.latent_dim, len(turned)) if self.turns else None
         network.standardize.adapt(images)
         trained = network if head is None else nn.ModuleList([network, head])
         runtime.place(trained)
@@ -168,9 +168,9 @@ class Autoencoder:
                     others = network.encode(copy_of(x, generator))
                 value = value + self.contrastive * nt_xent(latents.float(), others.float())
             if head is not None:
-                turns = torch.randint(rotations, (len(x),), generator=generator).to(x.device)
+                turns = torch.randint(len(turned), (len(x),), generator=generator).to(x.device)
                 with runtime.autocast():
-                    told = head(network.encode(rotate_each(shown, turns, rotations)))
+                    told = head(network.encode(turned.apply_each(shown, turns)))
                 value = value + self.turns * F.cross_entropy(told.float(), turns)
             return value
 

@@ -17,7 +17,7 @@ from clad.stages.augmentation import Augmentation
 from clad.stages.convolution import Convolution
 from clad.stages.graph import GraphClustering
 from clad.stages.layers import FeatureModel, Standardize, rows_of
-from clad.stages.rotations import rotate, rotate_each, shared_targets
+from clad.stages.transformations import Transformations, shared_targets
 from clad.training import Checkpoints, train
 
 Stem = Literal["torchvision", "small", "small-stride"]
@@ -118,9 +118,10 @@ class ResNet18(FeatureModel):
 class Classifier:
     """Trains a ResNet-18 to tell the pseudo-labels apart: cross-entropy, Adam.
 
-    With ``rotations`` of 2 or 4 it must tell the turn of each image too: an image is turned at
-    random and its class is label * rotations + turn. What it learns then depends on the images'
-    content where the clusters do not (Gidaris et al. 2018, Golan and El-Yaniv 2018).
+    With ``rotations`` of 2 or 4 it must tell the turn of each image too, and with ``mirror``
+    whether it is mirrored: an image is changed at random by one of T ``transformations`` and its
+    class is label * T + their number. What it learns then depends on the images' content where the
+    clusters do not (Gidaris et al. 2018, Golan and El-Yaniv 2018).
 
     ``epochs="auto"`` shows it ``SHOWN`` pixels, in ``FEWEST`` to ``MOST`` epochs. They are shared
     out among ``rounds``: ``fit`` is the first, and each ``refine`` after it trains the same trunk
@@ -140,10 +141,12 @@ class Classifier:
         weight_decay: float = 0.0,
         schedule: str = "constant",
         rotations: int = 1,
+        mirror: bool = False,
         rounds: int = 1,
         agreement: float = 0.0,
     ) -> None:
         self.rotations = rotations
+        self.mirror = mirror
         self.rounds = rounds
         self.agreement = agreement
         self.stem: Stem = stem
@@ -153,6 +156,11 @@ class Classifier:
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.schedule = schedule
+
+    @property
+    def transformations(self) -> Transformations:
+        """What it must tell beside the cluster."""
+        return Transformations(self.rotations, self.mirror)
 
     def fit(
         self,
@@ -184,12 +192,12 @@ class Classifier:
         checkpoints: Checkpoints | None = None,
         *,
         augment: Augmentation | None = None,
-        alike: NDArray[np.int64] | None = None,
+        alike: NDArray[np.bool_] | None = None,
     ) -> Classifier:
         """Train on for another round: the same trunk, and a new head where the labels are others.
 
-        ``losses_`` goes on. ``alike``: int64 (K,), in how many turns each cluster looks the same;
-        those are not to be told any more.
+        ``losses_`` goes on. ``alike``: bool (K, T), the transformations that leave each cluster
+        looking the same; those are not to be told any more.
         """
         self._round += 1
         runtime = replace(runtime, seed=runtime.seed_for("round", self._round))
@@ -218,24 +226,22 @@ class Classifier:
         return found
 
     def believe(self, images: ImageSet, runtime: Runtime) -> NDArray[np.float32]:
-        """Log-probabilities float32 (N, R, R): image i, turned by r, is turned by s."""
-        network, rotations = self.network_.eval(), self.rotations
-        if not len(images):
-            return np.empty((0, rotations, rotations), np.float32)
+        """Log-probabilities float32 (N, T, T): image i, changed by t, is changed by s."""
+        network, transformations = self.network_.eval(), self.transformations
+        n = len(transformations)
 
         def believed(x: Tensor) -> Tensor:
-            logits = [network(rotate(x, turn, rotations)) for turn in range(rotations)]
-            of_turn = torch.stack(logits, dim=1).log_softmax(dim=2).unflatten(2, (-1, rotations))
-            return of_turn.logsumexp(dim=2).flatten(1)
+            logits = [network(transformations.apply(x, number)) for number in range(n)]
+            each = torch.stack(logits, dim=1).log_softmax(dim=2).unflatten(2, (-1, n))
+            return each.logsumexp(dim=2).flatten(1)
 
         rows = rows_of(believed, images, runtime, "turns", batch_size=512)
-        return rows.reshape(-1, rotations, rotations)
+        return rows.reshape(len(images), n, n)
 
     def _network(self, images: ImageSet, n_classes: int, runtime: Runtime) -> ResNet18:
         with runtime.seeded("classifier", "weights"):
-            return ResNet18(
-                images.shape[0], n_classes * self.rotations, width=self.width, stem=self.stem
-            )
+            n_outputs = n_classes * len(self.transformations)
+            return ResNet18(images.shape[0], n_outputs, width=self.width, stem=self.stem)
 
     def epochs_of(self, images: ImageSet) -> list[int]:
         """How many epochs each round has, one at least; fewer rounds where epochs are fewer."""
@@ -253,24 +259,25 @@ class Classifier:
         runtime: Runtime,
         checkpoints: Checkpoints | None,
         augment: Augmentation | None,
-        alike: NDArray[np.int64] | None = None,
+        alike: NDArray[np.bool_] | None = None,
     ) -> Classifier:
         network, self._labels = self.network_, labels
+        transformations = self.transformations
         runtime.place(network)
         targets = torch.from_numpy(labels).to(runtime.device)
         shared = None
-        if alike is not None and alike.max() > 1:
-            shared = shared_targets(alike, self.rotations).to(runtime.device)
+        if alike is not None and alike[:, 1:].any():
+            shared = shared_targets(alike, transformations).to(runtime.device)
 
         def loss(positions: NDArray[np.int64], generator: torch.Generator) -> Tensor:
             x, target = runtime.floats(images.read(positions)), targets[positions]
             if augment is not None:
                 x = augment(x, generator)
-            if self.rotations > 1:
-                turns = torch.randint(self.rotations, (len(x),), generator=generator)
-                turns = turns.to(x.device)
-                x = rotate_each(x, turns, self.rotations)
-                target = target * self.rotations + turns
+            if len(transformations) > 1:
+                which = torch.randint(len(transformations), (len(x),), generator=generator)
+                which = which.to(x.device)
+                x = transformations.apply_each(x, which)
+                target = target * len(transformations) + which
             if shared is not None:
                 target = shared[target]
             with runtime.autocast():

@@ -17,7 +17,7 @@ from clad.runtime import Runtime, log
 from clad.stages.layers import FeatureModel, rows_of
 from clad.stages.neighbours import kept, nearest
 from clad.stages.patches import PatchFeatures
-from clad.stages.rotations import rotate
+from clad.stages.transformations import UNCHANGED, Transformations
 
 Method = Literal["fused", "logits", "energy", "turns", "features", "texture", "patches"]
 PARTS = ("logits", "features", "texture", "patches")
@@ -33,22 +33,22 @@ Parts = dict[str, NDArray[np.float64]]
 class Fused:
     """How unlike normal images an image is, in several respects, from one pass without gradients.
 
-    ``logits``: minus the largest logit among the classes of the image's turn, averaged over the
-    turns (Hendrycks et al. 2022, arXiv 1911.11132; Golan and El-Yaniv 2018). ``features``: distance
-    of the unit-length penultimate features to the nearest of normal images turned alike, averaged
-    over the turns (Sun et al. 2022, arXiv 2204.06507). ``texture``: the same distance of the means
-    and deviations of the early stages' maps, in units of their covariance (Mahalanobis); the
-    classifier is trained to overlook such things, and some anomalies are just that. ``patches``:
-    the same distance of ``PatchFeatures``, which no classifier had a hand in. To compare with:
-    ``energy`` and ``turns``, of the logits too (``of_logits``).
+    ``logits``: minus the largest logit among the classes of what was done to the image, averaged
+    over the transformations (Hendrycks et al. 2022, arXiv 1911.11132; Golan and El-Yaniv 2018).
+    ``features``: distance of the unit-length penultimate features to the nearest of normal images
+    changed alike, averaged over them (Sun et al. 2022, arXiv 2204.06507). ``texture``: the same
+    distance of the means and deviations of the early stages' maps, in units of their covariance
+    (Mahalanobis); the classifier is trained to overlook such things, and some anomalies are just
+    that. ``patches``: the same distance of ``PatchFeatures``, which no classifier had a hand in. To
+    compare with: ``energy`` and ``turns``, of the logits too (``of_logits``).
 
     ``fused`` standardises these four on normal images the classifier was not trained on and joins
     them by Fisher's method: -sum w log(1 - Phi(z)). One that is high raises the score, and the
     others cannot take that back. The weights come from the same images. With c the share of the
-    entropy of their turns that the classifier removes (``share_known``), logits and features count
-    w = c^2 / (c^2 + (1 - c)^2), nearer to a half where few images say so and four fifths at most,
-    texture and patches the rest (``weight_of_classifier``); of several clusters logits count half
-    of that. No anomaly is involved.
+    entropy of their transformations that the classifier removes (``share_known``), logits and
+    features count w = c^2 / (c^2 + (1 - c)^2), nearer to a half where few images say so and four
+    fifths at most, texture and patches the rest (``weight_of_classifier``); of several clusters
+    logits count half of that. No anomaly is involved.
     ``parts`` are those joined: models of format 2 have no patches.
     """
 
@@ -56,13 +56,13 @@ class Fused:
         self,
         method: Method = "fused",
         *,
-        rotations: int = 1,
+        transformations: Transformations = UNCHANGED,
         limit: int = 5000,
         seed: int = 0,
         parts: Sequence[str] = PARTS,
     ) -> None:
         self.method = method
-        self.rotations = rotations
+        self.transformations = transformations
         self.limit = limit
         self.seed = seed
         self.parts = parts
@@ -78,11 +78,11 @@ class Fused:
         """Keep what at most ``limit`` of the images trained on are like.
 
         ``held_out``: bool (N,), the images that the network was not trained on. ``known``: the
-        share of the entropy of their turns that the network removes (``share_known``); by default
-        all parts weigh the same.
+        share of the entropy of their transformations that the network removes (``share_known``); by
+        default all parts weigh the same.
 
-        Sets ``features_`` float32 (R, M, F), ``textures_`` float32 (R, M, T), ``whitening_``
-        float32 (T, T), ``dictionary_``, ``patches_`` float32 (M, P), ``patch_whitening_`` float32
+        Sets ``features_`` float32 (T, M, F), ``textures_`` float32 (T, M, E), ``whitening_``
+        float32 (E, E), ``dictionary_``, ``patches_`` float32 (M, P), ``patch_whitening_`` float32
         (P, P), ``places_`` and ``scales_`` float64 (4,), the mean and standard deviation of each
         part over the images held out, their ``weights_`` float64 (4,), and ``kept_`` bool (N,), the
         images that were kept.
@@ -113,7 +113,7 @@ class Fused:
         self.weights_ = np.array(
             [share if name in CLASSIFIERS else 1 - share for name in self.parts]
         )
-        if network.head.out_features > self.rotations:
+        if network.head.out_features > len(self.transformations):
             self.weights_[self.parts.index("logits")] *= OF_CLUSTERS
         log.info("score: logits and features weigh %.2f of 1", share)
         return self
@@ -125,7 +125,7 @@ class Fused:
         runtime: Runtime,
         own: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float32], Parts]:
-        """Anomaly scores float64 (N,), higher = more anomalous; upright logits float32 (N, K * R);
+        """Anomaly scores float64 (N,), higher = more anomalous; upright logits float32 (N, K * T);
         each part's own scores, by name, and what else the logits say.
 
         ``own``: bool (N,), the images whose own features are among those kept; theirs do not count.
@@ -161,13 +161,13 @@ class Fused:
         own: NDArray[np.bool_] | None,
         wanted: Sequence[str],
     ) -> tuple[Parts, NDArray[np.float32]]:
-        """The scores (N,) of logits and those ``wanted`` beside; upright logits (N, K * R)."""
+        """The scores (N,) of logits and those ``wanted`` beside; upright logits (N, K * T)."""
         upright, of_logits, features, textures = self._respond(network, images, runtime)
         own = np.zeros(len(upright), bool) if own is None else own
 
         def distances(new: NDArray[np.float32], old: NDArray[np.float32]) -> NDArray[np.float64]:
-            turns = zip(new, old, strict=True)
-            return np.mean([nearest(*turn, own) for turn in turns], axis=0)
+            changed = zip(new, old, strict=True)
+            return np.mean([nearest(*each, own) for each in changed], axis=0)
 
         parts = dict(of_logits)
         if "features" in wanted:
@@ -183,8 +183,8 @@ class Fused:
     def _respond(
         self, network: FeatureModel, images: ImageSet, runtime: Runtime, batch_size: int = 512
     ) -> tuple[NDArray[np.float32], Parts, NDArray[np.float32], NDArray[np.float32]]:
-        """Upright logits (N, K * R), the scores of logits, averaged over the turns, unit features
-        (R, N, F), textures (R, N, T)."""
+        """Upright logits (N, K * T), the scores of logits, averaged over the
+        transformations, unit features (T, N, F), textures (T, N, E)."""
         network.eval()
         upright, scores, features, textures = [], [], [], []
         n_batches = -(-len(images) // batch_size)
@@ -192,14 +192,14 @@ class Fused:
         for batch in runtime.track(images.batches(batch_size), "features", **bar):
             x = runtime.floats(batch)
             said, responses, early = [], [], []
-            for turn in range(self.rotations):
-                maps = network.maps(rotate(x, turn, self.rotations))
+            for number in range(len(self.transformations)):
+                maps = network.maps(self.transformations.apply(x, number))
                 response = network.pool(maps[-1])
                 logits = network.head(response)
-                if turn == 0:
+                if number == 0:
                     upright.append(logits.cpu().numpy())
                 early.append(torch.cat([texture_of(each) for each in maps[:EARLY]], dim=1))
-                said.append(of_logits(logits.double(), turn, self.rotations))
+                said.append(of_logits(logits.double(), number, len(self.transformations)))
                 responses.append(F.normalize(response, dim=1))
             features.append(torch.stack(responses).cpu().numpy())
             textures.append(torch.stack(early).cpu().numpy())
@@ -226,21 +226,22 @@ def _whitening(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def weight_of_classifier(known: float, n: int) -> float:
     """What logits and features weigh, of 1, where the classifier removes the share ``known`` of the
-    entropy of the turns of ``n`` independent images that it was not trained on.
+    entropy of the transformations of ``n`` independent images that it was not trained on.
     """
     # as odds, squared: which of the two witnesses is the better one is soon clear
     weight = known**2 / (known**2 + (1 - known) ** 2)
     return min((n * weight + DOUBT / 2) / (n + DOUBT), MOST)
 
 
-def of_logits(logits: Tensor, turn: int, rotations: int) -> dict[str, Tensor]:
-    """Anomaly scores (N,) that the logits (N, K * R) of images turned by ``turn`` give.
+def of_logits(logits: Tensor, number: int, n: int) -> dict[str, Tensor]:
+    """Anomaly scores (N,) that the logits (N, K * T) of images give, changed by transformation
+    ``number`` of ``n``.
 
-    ``logits``: minus the largest of that turn's (Hendrycks et al. 2022). ``energy``: minus the log
+    ``logits``: minus the largest of that one's (Hendrycks et al. 2022). ``energy``: minus the log
     of the sum of their exponentials (Liu et al. 2020, arXiv 2010.03759). ``turns``: minus the log
-    of the probability given to the turn, whatever the cluster (Golan and El-Yaniv 2018).
+    of the probability given to it, whatever the cluster (Golan and El-Yaniv 2018).
     """
-    own = logits[:, turn::rotations]
+    own = logits[:, number::n]
     energy = -own.logsumexp(dim=1)
     return {"logits": -own.amax(dim=1), "energy": energy, "turns": logits.logsumexp(dim=1) + energy}
 

@@ -173,6 +173,7 @@ def _attacks(trap: Trap, into: Path) -> dict[str, Callable[[Path], None]]:
         "shape-text": document("shape", value="big"),
         "clusters-a-billion": document("clusters", value=10**9),
         "rotations-negative": document("rotations", value=-4),
+        "mirrored-text": document("mirrored", value="yes"),
         "config-python": document("config", "seed", value="!!python/object/apply:os.system [id]"),
         "config-unknown": document("config", "import", value="os"),
         # the calibration

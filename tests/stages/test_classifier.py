@@ -10,7 +10,7 @@ from clad.data.images import ImageSet
 from clad.runtime import Runtime
 from clad.stages.augmentation import Augmentation
 from clad.stages.classifier import Classifier, ResNet18
-from clad.stages.rotations import look_alike
+from clad.stages.transformations import look_alike
 
 RUNTIME = Runtime()
 
@@ -208,8 +208,11 @@ def test_the_schedule_spans_all_rounds_and_begins_anew_where_the_labels_do(monke
     assert shares(3, quarters, quarters) == pytest.approx([0, 0.1, 0.2, 0.3, *np.arange(6) / 6])
 
 
-def test_turns_that_held_out_images_cannot_tell_are_not_asked_for_again(make_images, runtime):
-    """Bright at the top there is one way up, bright in the middle there is none."""
+@pytest.mark.parametrize(("mirror", "of_top", "of_middle"), [(False, 1, 4), (True, 2, 8)])
+def test_what_held_out_images_cannot_tell_is_not_asked_for_again(
+    mirror, of_top, of_middle, make_images, runtime
+):
+    """Bright at the top there is one way up, left and right alike; in the middle there is none."""
     top_or_middle = np.arange(90) % 3 != 1
     images, unseen = (make_images(n=90, seed=s).take(top_or_middle) for s in (0, 1))
     kinds = np.arange(60) % 2
@@ -221,19 +224,22 @@ def test_turns_that_held_out_images_cannot_tell_are_not_asked_for_again(make_ima
         batch_size=10,
         learning_rate=0.003,
         rotations=4,
+        mirror=mirror,
         schedule="one-cycle",
     )
     stage.fit(images, kinds, 2, runtime)
     believed = stage.believe(unseen, runtime)
     np.testing.assert_allclose(np.exp(believed).sum(axis=2), 1, rtol=1e-5)
-    alike = look_alike(believed, kinds, 2)
-    assert alike.tolist() == [1, 4]
-    assert stage.believe(unseen.take(np.arange(0)), runtime).shape == (0, 4, 4)
+    told = stage.transformations
+    alike = look_alike(believed, kinds, 2, told)
+    assert alike.sum(axis=1).tolist() == [of_top, of_middle]
+    n = len(told)
+    assert stage.believe(unseen.take(np.arange(0)), runtime).shape == (0, n, n)
     stage.refine(images, kinds, 2, runtime, alike=alike)
     with torch.inference_mode():
-        of_middle = stage.network_.eval()(runtime.floats(unseen.read()))[kinds == 1]
-    shares = of_middle.softmax(1)[:, 4:].mean(0)
-    assert shares.tolist() == pytest.approx([0.25] * 4, abs=0.1)
+        middle = stage.network_.eval()(runtime.floats(unseen.read()))[kinds == 1]
+    shares = middle.softmax(1)[:, n:].mean(0)
+    assert shares.tolist() == pytest.approx([1 / n] * n, abs=0.1)
 
 
 def test_features_are_of_unit_length():

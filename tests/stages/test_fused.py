@@ -13,6 +13,7 @@ from clad.runtime import Runtime
 from clad.stages import fused as module
 from clad.stages.fused import PARTS, Fused, of_logits, texture_of, weight_of_classifier
 from clad.stages.layers import FeatureModel
+from clad.stages.transformations import Transformations
 
 RUNTIME = Runtime()
 
@@ -44,9 +45,10 @@ def masked(n, last):
     return held_out
 
 
-def fitted(method="fused", rotations=1, limit=99, n=40):
-    network = Halves(np.eye(2).tolist() if rotations == 1 else np.ones((rotations, 2)).tolist())
-    fused = Fused(method, rotations=rotations, limit=limit, seed=3)
+def fitted(method="fused", rotations=1, limit=99, n=40, mirrored=False):
+    told = Transformations(rotations, mirrored)
+    network = Halves(np.eye(2).tolist() if len(told) == 1 else np.ones((len(told), 2)).tolist())
+    fused = Fused(method, transformations=told, limit=limit, seed=3)
     return network, fused.fit(network, images(n), masked(n, 10), RUNTIME)
 
 
@@ -182,9 +184,10 @@ def test_an_image_of_the_bank_is_no_neighbour_of_its_own():
     np.testing.assert_array_equal(own[30:], new[30:])
 
 
-def test_turns_and_limit_shape_the_bank_and_batches_change_nothing():
-    network, fused = fitted(rotations=4, limit=12)
-    assert fused.features_.shape[:2] == fused.textures_.shape[:2] == (4, 12)
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_turns_and_limit_shape_the_bank_and_batches_change_nothing(mirrored):
+    network, fused = fitted(rotations=4, limit=12, mirrored=mirrored)
+    assert fused.features_.shape[:2] == fused.textures_.shape[:2] == (8 if mirrored else 4, 12)
     assert fused.kept_.sum() == 12
     assert not fused.kept_[30:].any()
 

@@ -9,6 +9,7 @@ from clad.data.images import ImageSet
 from clad.runtime import Runtime
 from clad.stages.layers import FeatureModel
 from clad.stages.neighbours import Neighbours
+from clad.stages.transformations import Transformations
 
 RUNTIME = Runtime()
 
@@ -56,7 +57,7 @@ def test_a_turn_is_compared_with_its_own_kind():
     """Of logits (cluster 0 turn 0, cluster 0 turn 1) each turn reads its own."""
     network = Corners([[1.0, 0.0], [0.0, 1.0]])
     normal = images([255, 0, 0, 255], [255, 51, 51, 255])
-    fitted = Neighbours(rotations=2).fit(network, normal, RUNTIME)
+    fitted = Neighbours(transformations=Transformations(2)).fit(network, normal, RUNTIME)
     assert fitted.features_.shape == (2, 2, 2)
     features, largest = fitted._respond(network, normal, RUNTIME)
     # upside down, (255, 0 / 0, 255) is (255, 0 / 0, 255): turn 1 reads its second pixel, 0
@@ -68,7 +69,9 @@ def test_batches_change_nothing_and_the_limit_holds():
     rng = np.random.default_rng(0)
     many = ImageSet.of(rng.integers(0, 256, (40, 1, 2, 2)).astype(np.uint8))
     network = Corners([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.5, 0.0]])
-    fitted = Neighbours(rotations=4, limit=10, seed=3).fit(network, many, RUNTIME)
+    fitted = Neighbours(transformations=Transformations(4), limit=10, seed=3).fit(
+        network, many, RUNTIME
+    )
     assert fitted.features_.shape == (4, 10, 2)
     whole = fitted._respond(network, many, RUNTIME)
     parts = fitted._respond(network, many, RUNTIME, batch_size=7)

@@ -1,0 +1,177 @@
+"""Turns and mirror images: what stage 3 can be asked to tell beside the cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain, combinations
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clad.errors import ConfigError
+
+TOLD = 0.6  # of pairs of transformations told right; at 0.5 they are guessed
+SHARPEST = 10.0  # the inverse of the temperature, at most
+ASKED = 20  # images of a cluster, at least, for an answer
+
+
+@dataclass(frozen=True)
+class Transformations:
+    """Equal turns of an image, ``rotations`` (1, 2 or 4) of them, and if ``mirrored`` as many of
+    its mirror image. Number 0 leaves it as it is.
+
+    They are a group: one after the other is again one of them (of 4 and their mirror images, the
+    symmetries of the square). Raises ValueError for any other number of rotations.
+    """
+
+    rotations: int = 1
+    mirrored: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rotations not in (1, 2, 4) or not isinstance(self.mirrored, bool):
+            raise ValueError(f"no transformations: {self.rotations!r} turns, {self.mirrored!r}")
+
+    def __len__(self) -> int:
+        return self.rotations * (1 + self.mirrored)
+
+    def apply(self, x: Tensor, number: int) -> Tensor:
+        """Images (N, C, H, W), each by the same one: turned, then mirrored."""
+        mirror, turn = divmod(number, self.rotations)
+        x = torch.rot90(x, turn * (4 // self.rotations), dims=(2, 3))
+        return x.flip(3) if mirror else x
+
+    def apply_each(self, x: Tensor, numbers: Tensor) -> Tensor:
+        """Every image (N, C, H, W) by its own, of ``numbers`` (N,)."""
+        changed = x.clone()
+        for number in range(1, len(self)):
+            chosen = numbers == number
+            changed[chosen] = self.apply(x[chosen], number)
+        return changed
+
+    def after(self) -> NDArray[np.int64]:
+        """int64 (T, T): at [a, b] the one that does what b does and then a."""
+        mirror, turn = np.divmod(np.arange(len(self)), self.rotations)
+        # turned and then mirrored is mirrored and then turned the other way
+        turns = np.where(mirror == 1, -turn[:, None], turn[:, None]) + turn
+        mirrors = (mirror[:, None] + mirror) % 2
+        return (mirrors * self.rotations + turns % self.rotations).astype(np.int64)
+
+    def subgroups(self) -> NDArray[np.bool_]:
+        """bool (S, T): each set of them that is a group as well, small ones first."""
+        after, others = self.after(), range(1, len(self))
+        sets = chain.from_iterable(combinations(others, n) for n in range(len(self)))
+        groups = [
+            members
+            for members in ([0, *some] for some in sets)
+            if np.isin(after[np.ix_(members, members)], members).all()
+        ]
+        return np.array([np.isin(np.arange(len(self)), members) for members in groups])
+
+
+UNCHANGED = Transformations()
+
+
+def choose_transformations(
+    rotations: int | Literal["auto"],
+    mirror: bool | Literal["auto"],
+    flipped: bool,
+    shape: tuple[int, int, int],
+) -> Transformations:
+    """What to tell of images (C, H, W): as asked.
+
+    ``auto`` is as many turns as keep the shape; and mirror images, where there are turns to tell
+    and no ``flipped`` copies are shown as the same. Raises ConfigError where quarter turns would
+    change the shape, or mirror images are to be told and are shown as the same.
+    """
+    _, height, width = shape
+    if rotations == "auto":
+        rotations = 4 if height == width else 2
+    elif rotations == 4 and height != width:
+        raise ConfigError(
+            f"classifier.rotations = 4 needs square images, got {height}x{width}; "
+            "set it to 2 or 1, or set images.size"
+        )
+    if mirror == "auto":
+        mirror = rotations > 1 and not flipped
+    elif mirror and flipped:
+        raise ConfigError(
+            "classifier.mirror = true would tell mirror images apart that augment.flip shows as "
+            "the same; set one of the two to false"
+        )
+    return Transformations(rotations, mirror)
+
+
+def look_alike(
+    believed: NDArray[np.floating],
+    clusters: NDArray[np.int64],
+    n_clusters: int,
+    transformations: Transformations,
+) -> NDArray[np.bool_]:
+    """Which transformations leave each cluster looking the same, bool (K, T): a subgroup each.
+
+    ``believed``: float (N, T, T), how far image i, changed by t, is believed to be changed by s.
+    ``clusters``: int64 (N,) of the images. A transformation leaves things as they are where the
+    right belief is higher than that in what it would be after it in under ``TOLD`` of the cases;
+    taken is the largest group of such ones. Fewer than ``ASKED`` images do not say.
+    """
+    every = np.arange(len(transformations))
+    right = believed[:, every, every]
+    other = believed[:, every[:, None], transformations.after()]  # (N, T, step)
+    told = (right[:, :, None] > other).mean(axis=1)
+    told[:, 0] = 0.0  # as it is
+    subgroups = transformations.subgroups()
+    found = np.zeros((n_clusters, len(every)), bool)
+    found[:, 0] = True
+    for cluster in range(n_clusters):
+        of_cluster = clusters == cluster
+        if of_cluster.sum() < ASKED:
+            continue
+        share = told[of_cluster].mean(axis=0)
+        within = subgroups[~(subgroups & (share >= TOLD)).any(axis=1)]
+        largest = within[within.sum(axis=1) == within.sum(axis=1).max()]
+        found[cluster] = largest[np.argmin(largest @ share)]
+    return found
+
+
+def share_known(believed: NDArray[np.floating], alike: NDArray[np.int64]) -> float:
+    """The share, 0 to 1, of the entropy of the transformations that these beliefs remove.
+
+    ``alike``: int64 (N,), by how many each image looks the same: of T, log(T / alike) is to be
+    known. The beliefs are taken at the temperature that suits these images best (Guo et al. 2017,
+    arXiv 1706.04599): a network can be sure where it errs and yet know most turns. 0.5 where there
+    is nothing but the image as it is or no image to ask, 0 where all look the same by every one.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    n = believed.shape[1]
+    if n == 1 or not len(believed):
+        return 0.5
+    to_know = np.log(n / alike).mean()
+    if to_know == 0:
+        return 0.0
+    every = np.arange(n)
+    logits = believed.astype(np.float64)
+
+    def unknown(sharpness: float) -> float:  # convex, so that one minimum is all there is
+        log_p = log_softmax(sharpness * logits, axis=2)[:, every, every]
+        return float(-log_p.mean() - np.log(alike).mean())
+
+    best = minimize_scalar(unknown, bounds=(0.0, SHARPEST), method="bounded")
+    return float(np.clip(1 - best.fun / to_know, 0, 1))
+
+
+def shared_targets(alike: NDArray[np.bool_], transformations: Transformations) -> Tensor:
+    """Float (K * T, K * T): each class (cluster x transformation) spread evenly over those like it.
+
+    ``alike``: bool (K, T), the transformations that leave each cluster looking the same.
+    """
+    n = len(transformations)
+    same = np.zeros((len(alike), n, n))
+    for members, targets in zip(alike, same, strict=True):
+        steps = transformations.after()[:, members]
+        np.put_along_axis(targets, steps, 1 / members.sum(), axis=1)
+    return torch.block_diag(*torch.from_numpy(same).float())
