@@ -59,8 +59,8 @@ def _fused(fused: Fused, network: ResNet18, x: Tensor) -> Tensor:
         torch.from_numpy(a).to(x.device) for a in learnt
     )
     distances = []
-    for number, known in enumerate(textures):
-        maps = network.maps(fused.transformations.apply(x, number))[:EARLY]
+    for turn, known in enumerate(textures):
+        maps = network.maps(fused.transformations.apply(x, turn))[:EARLY]
         texture = torch.cat([texture_of(each) for each in maps], dim=1)
         distances.append(_to_nearest(texture @ whitening, known))
     parts = _parts(network, x, fused.features_, fused.transformations)
@@ -79,14 +79,14 @@ def _fused(fused: Fused, network: ResNet18, x: Tensor) -> Tensor:
 def _parts(
     network: ResNet18, x: Tensor, features: NDArray[np.float32], transformations: Transformations
 ) -> dict[str, Tensor]:
-    """What the logits say and the distance to the nearest features changed alike, each averaged
-    over the transformations, (N,)."""
-    every = []
-    for number, known in enumerate(torch.from_numpy(features).to(x.device)):
-        response = network.features(transformations.apply(x, number))
-        parts = of_logits(network.head(response), number, len(transformations))
-        every.append({**parts, "features": _to_nearest(F.normalize(response, dim=1), known)})
-    return {name: torch.stack([each[name] for each in every]).mean(dim=0) for name in every[0]}
+    """What the logits say and the distance to the nearest features turned alike, each averaged
+    over the turns, (N,)."""
+    turns = []
+    for turn, known in enumerate(torch.from_numpy(features).to(x.device)):
+        response = network.features(transformations.apply(x, turn))
+        parts = of_logits(network.head(response), turn, len(transformations))
+        turns.append({**parts, "features": _to_nearest(F.normalize(response, dim=1), known)})
+    return {name: torch.stack([turn[name] for turn in turns]).mean(dim=0) for name in turns[0]}
 
 
 def _to_nearest(rows: Tensor, known: Tensor) -> Tensor:

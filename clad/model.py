@@ -196,7 +196,7 @@ class Model:
                 "neighbours",
                 "features",
                 "float32",
-                (len(transformations), None, classifier.head.in_features),
+                (transformations.rotations, None, classifier.head.in_features),
                 source,
             )
             neighbours.scales_ = bundle.array("neighbours", "scales", "float64", (2,), source)
@@ -255,8 +255,8 @@ def _fused_of(
     features = bundle.arrays.get("fused", {}).get("features", np.empty((0, 0)))
     kept = features.shape[1] if features.ndim > 1 else 0
     for name, dtype, wanted in (
-        ("features", "float32", (len(transformations), kept, penultimate)),
-        ("textures", "float32", (len(transformations), kept, texture)),
+        ("features", "float32", (transformations.rotations, kept, penultimate)),
+        ("textures", "float32", (transformations.rotations, kept, texture)),
         ("whitening", "float32", (texture, texture)),
         ("places", "float64", (n_parts,)),
         ("scales", "float64", (n_parts,)),

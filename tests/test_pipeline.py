@@ -460,6 +460,7 @@ def communities(number):
             assert groups is None
             edges = np.quantile(features[:, 0], np.arange(1, number) / number)
             self.labels_ = np.searchsorted(edges, features[:, 0]).astype(np.int64)
+            self.asked_ = np.arange(len(features))
             self.partitions_ = [Partition(1.0, 1.0, self.labels_)]
             return self
 
@@ -511,7 +512,7 @@ def test_one_cluster_that_stays_one_is_trained_on_for_all_the_epochs(tiny, norma
     tiny["classifier"].update(epochs=3, rounds=2, rotations="auto")
     found = CLAD(tiny).fit(normals[:150])
     assert found.n_clusters_ == 1
-    assert found.model_.classifier.head.out_features == 4
+    assert found.model_.classifier.head.out_features == len(found.model_.transformations) > 1
     assert len(found.losses_["classifier"]) == 3
 
 
@@ -528,6 +529,21 @@ def test_turns_that_normal_images_do_not_show_are_dropped(tiny, normals, caplog)
     alike_upside_down = np.maximum(normals, normals[:, ::-1, ::-1])
     CLAD(tiny).fit(alike_upside_down[:250])
     assert "of 3 clusters look the same turned" in caplog.text
+
+
+def test_mirror_images_are_told_where_they_are_not_shown_as_the_same(tiny, normals):
+    tiny["classifier"].update(rotations="auto")
+    tiny["augment"] = {"flip": True}
+    assert not CLAD(tiny).fit(normals[:150]).model_.transformations.mirrored
+    tiny["augment"] = {"flip": False}
+    found = CLAD(tiny).fit(normals[:150])
+    assert found.model_.transformations.mirrored
+    assert found.model_.classifier.head.out_features == 3 * 8
+    assert len(found.model_.fused.features_) == 4, "turns alone are scored"
+    tiny["augment"] = {"flip": True}
+    tiny["classifier"]["mirror"] = True
+    with pytest.raises(ConfigError, match=r"classifier\.mirror = true .* augment\.flip"):
+        CLAD(tiny).fit(normals[:150])
 
 
 def test_turns_are_no_score_without_turns(tiny, normals):

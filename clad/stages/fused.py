@@ -33,14 +33,15 @@ Parts = dict[str, NDArray[np.float64]]
 class Fused:
     """How unlike normal images an image is, in several respects, from one pass without gradients.
 
-    ``logits``: minus the largest logit among the classes of what was done to the image, averaged
-    over the transformations (Hendrycks et al. 2022, arXiv 1911.11132; Golan and El-Yaniv 2018).
-    ``features``: distance of the unit-length penultimate features to the nearest of normal images
-    changed alike, averaged over them (Sun et al. 2022, arXiv 2204.06507). ``texture``: the same
-    distance of the means and deviations of the early stages' maps, in units of their covariance
-    (Mahalanobis); the classifier is trained to overlook such things, and some anomalies are just
-    that. ``patches``: the same distance of ``PatchFeatures``, which no classifier had a hand in. To
-    compare with: ``energy`` and ``turns``, of the logits too (``of_logits``).
+    ``logits``: minus the largest logit among the classes of the image's turn, averaged over the
+    turns (Hendrycks et al. 2022, arXiv 1911.11132; Golan and El-Yaniv 2018); mirror images, which
+    say no more, would take as long again. ``features``: distance of the unit-length penultimate
+    features to the nearest of normal images turned alike, averaged over the turns (Sun et al. 2022,
+    arXiv 2204.06507). ``texture``: the same distance of the means and deviations of the early
+    stages' maps, in units of their covariance (Mahalanobis); the classifier is trained to overlook
+    such things, and some anomalies are just that. ``patches``: the same distance of
+    ``PatchFeatures``, which no classifier had a hand in. To compare with: ``energy`` and ``turns``,
+    of the logits too (``of_logits``).
 
     ``fused`` standardises these four on normal images the classifier was not trained on and joins
     them by Fisher's method: -sum w log(1 - Phi(z)). One that is high raises the score, and the
@@ -81,7 +82,7 @@ class Fused:
         share of the entropy of their transformations that the network removes (``share_known``); by
         default all parts weigh the same.
 
-        Sets ``features_`` float32 (T, M, F), ``textures_`` float32 (T, M, E), ``whitening_``
+        Sets ``features_`` float32 (R, M, F), ``textures_`` float32 (R, M, E), ``whitening_``
         float32 (E, E), ``dictionary_``, ``patches_`` float32 (M, P), ``patch_whitening_`` float32
         (P, P), ``places_`` and ``scales_`` float64 (4,), the mean and standard deviation of each
         part over the images held out, their ``weights_`` float64 (4,), and ``kept_`` bool (N,), the
@@ -166,8 +167,8 @@ class Fused:
         own = np.zeros(len(upright), bool) if own is None else own
 
         def distances(new: NDArray[np.float32], old: NDArray[np.float32]) -> NDArray[np.float64]:
-            changed = zip(new, old, strict=True)
-            return np.mean([nearest(*each, own) for each in changed], axis=0)
+            turns = zip(new, old, strict=True)
+            return np.mean([nearest(*turn, own) for turn in turns], axis=0)
 
         parts = dict(of_logits)
         if "features" in wanted:
@@ -184,7 +185,7 @@ class Fused:
         self, network: FeatureModel, images: ImageSet, runtime: Runtime, batch_size: int = 512
     ) -> tuple[NDArray[np.float32], Parts, NDArray[np.float32], NDArray[np.float32]]:
         """Upright logits (N, K * T), the scores of logits, averaged over the
-        transformations, unit features (T, N, F), textures (T, N, E)."""
+        turns, unit features (R, N, F), textures (R, N, E)."""
         network.eval()
         upright, scores, features, textures = [], [], [], []
         n_batches = -(-len(images) // batch_size)
@@ -192,14 +193,14 @@ class Fused:
         for batch in runtime.track(images.batches(batch_size), "features", **bar):
             x = runtime.floats(batch)
             said, responses, early = [], [], []
-            for number in range(len(self.transformations)):
-                maps = network.maps(self.transformations.apply(x, number))
+            for turn in range(self.transformations.rotations):
+                maps = network.maps(self.transformations.apply(x, turn))
                 response = network.pool(maps[-1])
                 logits = network.head(response)
-                if number == 0:
+                if turn == 0:
                     upright.append(logits.cpu().numpy())
                 early.append(torch.cat([texture_of(each) for each in maps[:EARLY]], dim=1))
-                said.append(of_logits(logits.double(), number, len(self.transformations)))
+                said.append(of_logits(logits.double(), turn, len(self.transformations)))
                 responses.append(F.normalize(response, dim=1))
             features.append(torch.stack(responses).cpu().numpy())
             textures.append(torch.stack(early).cpu().numpy())
@@ -233,15 +234,15 @@ def weight_of_classifier(known: float, n: int) -> float:
     return min((n * weight + DOUBT / 2) / (n + DOUBT), MOST)
 
 
-def of_logits(logits: Tensor, number: int, n: int) -> dict[str, Tensor]:
-    """Anomaly scores (N,) that the logits (N, K * T) of images give, changed by transformation
-    ``number`` of ``n``.
+def of_logits(logits: Tensor, turn: int, n: int) -> dict[str, Tensor]:
+    """Anomaly scores (N,) that the logits (N, K * n) of images turned by ``turn``, one of ``n``
+    transformations, give.
 
-    ``logits``: minus the largest of that one's (Hendrycks et al. 2022). ``energy``: minus the log
+    ``logits``: minus the largest of that turn's (Hendrycks et al. 2022). ``energy``: minus the log
     of the sum of their exponentials (Liu et al. 2020, arXiv 2010.03759). ``turns``: minus the log
-    of the probability given to it, whatever the cluster (Golan and El-Yaniv 2018).
+    of the probability given to the turn, whatever the cluster (Golan and El-Yaniv 2018).
     """
-    own = logits[:, number::n]
+    own = logits[:, turn::n]
     energy = -own.logsumexp(dim=1)
     return {"logits": -own.amax(dim=1), "energy": energy, "turns": logits.logsumexp(dim=1) + energy}
 

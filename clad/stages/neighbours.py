@@ -16,11 +16,11 @@ from clad.stages.transformations import UNCHANGED, Transformations
 class Neighbours:
     """Distance to the nearest normal features plus the lack of a large logit.
 
-    For each transformation t of an image: (a) the distance of its unit-length penultimate features
-    to the nearest of the normal images changed the same way (Sun et al. 2022, arXiv 2204.06507),
-    and (b) minus the largest logit among the classes of t (Hendrycks et al. 2022, arXiv
-    1911.11132). Both are averaged over the transformations (Golan and El-Yaniv 2018) and added in
-    units of their standard deviation over the normal images fitted on.
+    For each turn of an image: (a) the distance of its unit-length penultimate features to the
+    nearest of the normal images turned the same way (Sun et al. 2022, arXiv 2204.06507), and (b)
+    minus the largest logit among the classes of that turn (Hendrycks et al. 2022, arXiv
+    1911.11132). Both are averaged over the turns (Golan and El-Yaniv 2018) and added in units of
+    their standard deviation over the normal images fitted on.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Neighbours:
     def fit(self, network: FeatureModel, images: ImageSet, runtime: Runtime) -> Neighbours:
         """Keep the features of at most ``limit`` images, drawn at random.
 
-        Sets ``features_`` float32 (T, M, F), ``kept_`` bool (N,), the images they are of, and
+        Sets ``features_`` float32 (R, M, F), ``kept_`` bool (N,), the images they are of, and
         ``scales_`` float64 (2,), the two standard deviations, of distances that leave each image
         itself out.
         """
@@ -69,20 +69,20 @@ class Neighbours:
     def _respond(
         self, network: FeatureModel, images: ImageSet, runtime: Runtime, batch_size: int = 512
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Unit features (T, N, F); the largest logit of what was done, averaged over it, (N,)."""
+        """Unit features (R, N, F); the largest logit of the right turn, mean over turns, (N,)."""
         network.eval()
-        n = len(self.transformations)
-        features: list[list[NDArray[np.float32]]] = [[] for _ in range(n)]
+        n, rotations = len(self.transformations), self.transformations.rotations
+        features: list[list[NDArray[np.float32]]] = [[] for _ in range(rotations)]
         largest = []
         n_batches = -(-len(images) // batch_size)
         bar = {"total": n_batches, "unit": "image", "unit_scale": batch_size}
         for batch in runtime.track(images.batches(batch_size), "features", **bar):
             x = runtime.floats(batch)
             tops = []
-            for number in range(n):
-                response = network.features(self.transformations.apply(x, number))
-                features[number].append(F.normalize(response, dim=1).cpu().numpy())
-                logits = network.head(response)[:, number::n]
+            for turn in range(rotations):
+                response = network.features(self.transformations.apply(x, turn))
+                features[turn].append(F.normalize(response, dim=1).cpu().numpy())
+                logits = network.head(response)[:, turn::n]
                 tops.append(logits.amax(dim=1).double().cpu().numpy())
             largest.append(np.mean(tops, axis=0))
         return np.stack([np.concatenate(f) for f in features]), np.concatenate(largest)
@@ -90,10 +90,9 @@ class Neighbours:
     def _distances(
         self, features: NDArray[np.float32], own: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
-        """Distance to the nearest other normal features, averaged over the transformations,
-        float64 (N,)."""
-        alike = zip(features, self.features_, strict=True)
-        return np.mean([nearest(new, old, own) for new, old in alike], axis=0)
+        """Mean over turns of the distance to the nearest other normal features, float64 (N,)."""
+        turns = zip(features, self.features_, strict=True)
+        return np.mean([nearest(new, old, own) for new, old in turns], axis=0)
 
 
 def nearest(
