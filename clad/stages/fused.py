@@ -184,8 +184,8 @@ class Fused:
     def _respond(
         self, network: FeatureModel, images: ImageSet, runtime: Runtime, batch_size: int = 512
     ) -> tuple[NDArray[np.float32], Parts, NDArray[np.float32], NDArray[np.float32]]:
-        """Upright logits (N, K * T), the scores of logits, averaged over the
-        turns, unit features (R, N, F), textures (R, N, E)."""
+        """Upright logits (N, K * T), the scores of logits, averaged over the turns, unit features
+        (R, N, F), textures (R, N, E)."""
         network.eval()
         upright, scores, features, textures = [], [], [], []
         n_batches = -(-len(images) // batch_size)

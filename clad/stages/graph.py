@@ -63,7 +63,8 @@ class GraphClustering:
         groups = _numbered(groups, len(X))
         self.asked_ = np.arange(len(X))
         if len(X) > self.limit:
-            some = self.asked_ = self._sample(len(X))
+            rng = np.random.default_rng(self.seed)
+            some = self.asked_ = np.sort(rng.choice(len(X), self.limit, replace=False))
             nearest = assign(X, X[some])[0]
             self.partitions_ = [
                 part._replace(labels=_by_size(_of_most(part.labels[nearest], groups)))
@@ -110,10 +111,6 @@ class GraphClustering:
         runs = self._communities(self._graph(X), self.resolution_, _numbered(groups, len(X)))
         labels = self.labels_[self.asked_]
         return float(np.mean([adjusted_rand_score(labels, run) for run in runs]))
-
-    def _sample(self, n: int) -> NDArray[np.int64]:
-        rng = np.random.default_rng(self.seed)
-        return np.sort(rng.choice(n, self.limit, replace=False))
 
     def _graph(self, X: NDArray[np.float32]) -> Any:
         return neighbour_graph(X, min(self.neighbours, len(X) - 1))
