@@ -1,6 +1,8 @@
 """Seeds that mean one thing for ever, and a device that is refused where it is not there."""
 
 import os
+import subprocess
+import sys
 from contextlib import suppress
 
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clad.errors import ConfigError
-from clad.runtime import Runtime, derive_seed, native_bfloat16, track
+from clad.runtime import OPENBLAS_KERNELS, Runtime, derive_seed, native_bfloat16, track
 
 paths = st.lists(
     st.one_of(st.integers(0, 1000), st.sampled_from(["dec", "order", "a"])), max_size=4
@@ -113,6 +115,46 @@ def test_bfloat16_only_where_the_processor_multiplies_it(monkeypatch, amx, avx51
     assert Runtime.choose(device="cpu", precision="bfloat16").bfloat16
     assert not Runtime.choose(device="cpu", precision="float32").bfloat16
     assert not native_bfloat16("mps")
+
+
+@pytest.mark.parametrize(
+    ("found", "before", "after"),
+    [
+        ("AVX512", None, "SkylakeX"),
+        ("AVX2", None, "Haswell"),
+        ("AVX512", "Zen", "Zen"),
+        ("DEFAULT", None, None),
+    ],
+)
+def test_openblas_is_told_of_a_cpu_that_it_may_not_know(monkeypatch, found, before, after):
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    if before is not None:
+        monkeypatch.setenv("OPENBLAS_CORETYPE", before)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: found)
+    Runtime.choose(device="cpu")
+    assert os.environ.get("OPENBLAS_CORETYPE") == after
+
+
+def test_faiss_takes_the_kernels_it_was_told_of():
+    wanted = OPENBLAS_KERNELS.get(torch.backends.cpu.get_cpu_capability())
+    if wanted is None:
+        pytest.skip("nothing is set for this CPU")
+    program = (
+        "from clad.runtime import Runtime\n"
+        "Runtime.choose(device='cpu')\n"
+        "import faiss\n"
+        "from threadpoolctl import threadpool_info\n"
+        "for each in threadpool_info():\n"
+        "    if 'faiss' in each['filepath'] and each['internal_api'] == 'openblas':\n"
+        "        print(each['architecture'])\n"
+    )
+    here = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
+    found = subprocess.run(
+        [sys.executable, "-c", program], env=here, capture_output=True, text=True, check=True
+    ).stdout.split()
+    if not found:
+        pytest.skip("this FAISS has no OpenBLAS of its own")
+    assert found == [wanted]
 
 
 def test_autocast_where_it_was_chosen():

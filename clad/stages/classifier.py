@@ -107,8 +107,8 @@ class ResNet18(FeatureModel):
         return maps
 
     def pool(self, last: Tensor) -> Tensor:
-        """The last stage's map -> penultimate features (N, 8 * width)."""
-        return self.trunk[-2:](last)
+        """The last stage's map -> penultimate features float32 (N, 8 * width)."""
+        return self.trunk[-2:](last.float())
 
     def forward(self, x: Tensor) -> Tensor:
         """Float (N, C, H, W) in [0, 1] -> logits (N, K)."""
@@ -231,8 +231,10 @@ class Classifier:
         n = len(transformations)
 
         def believed(x: Tensor) -> Tensor:
-            logits = [network(transformations.apply(x, number)) for number in range(n)]
-            each = torch.stack(logits, dim=1).log_softmax(dim=2).unflatten(2, (-1, n))
+            with runtime.autocast():
+                changed = [network.features(transformations.apply(x, t)) for t in range(n)]
+            logits = network.head(torch.stack(changed, dim=1))
+            each = logits.log_softmax(dim=2).unflatten(2, (-1, n))
             return each.logsumexp(dim=2).flatten(1)
 
         rows = rows_of(believed, images, runtime, "turns", batch_size=512)
@@ -325,6 +327,8 @@ class Classifier:
 
         def features(x: Tensor) -> Tensor:
             x = x if augment is None else augment(x, generator)
-            return F.normalize(network.features(x), dim=1)
+            with runtime.autocast():
+                response = network.features(x)
+            return F.normalize(response, dim=1)
 
         return rows_of(features, images, runtime, "features", batch_size)

@@ -194,7 +194,8 @@ class Fused:
             x = runtime.floats(batch)
             said, responses, early = [], [], []
             for turn in range(self.transformations.rotations):
-                maps = network.maps(self.transformations.apply(x, turn))
+                with runtime.autocast():
+                    maps = network.maps(self.transformations.apply(x, turn))
                 response = network.pool(maps[-1])
                 logits = network.head(response)
                 if turn == 0:
@@ -249,7 +250,7 @@ def of_logits(logits: Tensor, turn: int, n: int) -> dict[str, Tensor]:
 
 def texture_of(maps: Tensor) -> Tensor:
     """Mean and standard deviation of each map over its pixels: (N, F, h, w) -> (N, 2 * F)."""
-    pixels = maps.permute(0, 2, 3, 1).flatten(1, 2)
+    pixels = maps.float().permute(0, 2, 3, 1).flatten(1, 2)
     mean = pixels.mean(dim=1)
     # nine times as fast as torch.std_mean, which reads maps with the channels last one by one
     deviation = (pixels - mean[:, None]).square_().mean(dim=1).sqrt_()

@@ -38,10 +38,10 @@ class FeatureModel(nn.Module, ABC):
 
     @abstractmethod
     def pool(self, last: Tensor) -> Tensor:
-        """The last stage's map -> penultimate features (N, F)."""
+        """The last stage's map -> penultimate features float32 (N, F)."""
 
     def features(self, x: Tensor) -> Tensor:
-        """Float (N, C, H, W) in [0, 1] -> penultimate features (N, F)."""
+        """Float (N, C, H, W) in [0, 1] -> penultimate features float32 (N, F)."""
         return self.pool(self.maps(x)[-1])
 
 

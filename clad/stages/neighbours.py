@@ -80,7 +80,8 @@ class Neighbours:
             x = runtime.floats(batch)
             tops = []
             for turn in range(rotations):
-                response = network.features(self.transformations.apply(x, turn))
+                with runtime.autocast():
+                    response = network.features(self.transformations.apply(x, turn))
                 features[turn].append(F.normalize(response, dim=1).cpu().numpy())
                 logits = network.head(response)[:, turn::n]
                 tops.append(logits.amax(dim=1).double().cpu().numpy())

@@ -69,7 +69,8 @@ class ODIN:
             x = runtime.floats(batch)
             if self.perturbation > 0:
                 x.requires_grad_(True)
-                logits = network(x)
+                with runtime.autocast():  # of the gradient only the sign counts
+                    logits = network(x)
                 # log S times T has the same sign and no underflow at large T
                 objective = self.temperature * log_confidence(logits, self.temperature).sum()
                 (gradient,) = torch.autograd.grad(objective, x)
