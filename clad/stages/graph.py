@@ -139,12 +139,13 @@ def _numbered(groups: NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
 
 
 def _of_most(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Each row's label that most rows of its group have; groups int64 (N,) in 0..G-1."""
-    from scipy import sparse
-
-    counts = sparse.coo_matrix((np.ones(len(labels), np.int64), (groups, labels))).tocsr()
-    most: NDArray[np.int64] = np.asarray(counts.argmax(axis=1)).ravel().astype(np.int64)
-    return most[groups]
+    """Each row's label that most rows of its group have; groups int64 (N,)."""
+    n_labels = int(labels.max()) + 1
+    pairs, counts = np.unique(groups * n_labels + labels, return_counts=True)
+    order = np.lexsort((-counts, pairs // n_labels))  # of two labels as common, the lower
+    there, first = np.unique(pairs[order] // n_labels, return_index=True)
+    most: NDArray[np.int64] = pairs[order][first] % n_labels
+    return most[np.searchsorted(there, groups)]
 
 
 def _join_small(

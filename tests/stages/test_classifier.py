@@ -106,6 +106,15 @@ def test_bfloat16_reaches_the_convolutions_and_weights_stay_float32(images, kind
     assert set(seen) == {torch.bfloat16}
     assert {p.dtype for p in stage.network_.parameters()} == {torch.float32}
     assert stage.losses_[-1] < stage.losses_[0]
+    seen.clear()
+    rounded = [
+        measure(images, Runtime(bfloat16=True)) for measure in (stage.transform, stage.believe)
+    ]
+    assert set(seen) == {torch.bfloat16}
+    exact = [measure(images, Runtime()) for measure in (stage.transform, stage.believe)]
+    for one, other in zip(rounded, exact, strict=True):
+        assert one.dtype == np.float32
+        np.testing.assert_allclose(one, other, atol=0.02)
 
 
 def test_same_seed_same_weights(images, kinds, equal):

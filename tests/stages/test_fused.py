@@ -11,6 +11,7 @@ from clad.data.images import ImageSet
 from clad.errors import FitError
 from clad.runtime import Runtime
 from clad.stages import fused as module
+from clad.stages.classifier import ResNet18
 from clad.stages.fused import PARTS, Fused, of_logits, texture_of, weight_of_classifier
 from clad.stages.layers import FeatureModel
 from clad.stages.transformations import Transformations
@@ -211,6 +212,30 @@ def test_scores_come_in_portions_of_images_and_are_the_same(monkeypatch):
     np.testing.assert_allclose(other, one, rtol=1e-5)
     np.testing.assert_array_equal(rest[0], logits)
     assert rest[1].keys() == parts.keys()
+
+
+def test_bfloat16_reaches_the_convolutions_and_moves_scores_little(monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 1, 16, 16)).astype(np.uint8)
+    textured, n = ImageSet.of(pixels), np.arange(60)
+    torch.manual_seed(0)
+    network = ResNet18(1, 8, width=16, stem="small-stride")
+    fused = Fused(transformations=Transformations(4)).fit(network, textured, n >= 40, RUNTIME)
+    exact, logits, parts = fused.score(network, textured, RUNTIME)
+    seen, forward = [], nn.Conv2d.forward
+
+    def recorder(self, x):
+        out = forward(self, x)
+        seen.append(out.dtype)
+        return out
+
+    monkeypatch.setattr(nn.Conv2d, "forward", recorder)
+    found, rounded, of_rounded = fused.score(network, textured, Runtime(bfloat16=True))
+    assert set(seen) == {torch.bfloat16}
+    assert rounded.dtype == np.float32
+    np.testing.assert_allclose(rounded, logits, atol=0.05 * logits.std())
+    # of noise, which an untrained network hardly tells apart: the least favourable case
+    assert np.corrcoef(found[n >= 40], exact[n >= 40])[0, 1] > 0.99
+    assert of_rounded["patches"] == pytest.approx(parts["patches"])
 
 
 def test_one_image_held_out_is_too_few():

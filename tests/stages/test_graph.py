@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from clad.stages.graph import GraphClustering, centroids, neighbour_graph
+from clad.stages.graph import GraphClustering, _of_most, centroids, neighbour_graph
 
 
 def moons(n=150, k=3, seed=0):
@@ -60,6 +60,12 @@ def test_a_track_goes_where_most_of_its_frames_are():
     assert adjusted_rand_score(seen, GraphClustering(seed=0).fit(frames).labels_) > 0.99
     found = GraphClustering(seed=0).fit(frames, groups)
     np.testing.assert_array_equal(found.labels_ == found.labels_[0], place == place[0])
+
+
+def test_the_label_of_most_by_hand():
+    """Group 0 has labels 4, 1 and 1, group 1 one of each of 3 and 2, group 2 a 0."""
+    labels, groups = np.array([4, 3, 1, 2, 1, 0]), np.array([0, 1, 0, 1, 0, 2])
+    np.testing.assert_array_equal(_of_most(labels, groups), [1, 2, 1, 2, 1, 0])
 
 
 def test_one_group_alone_is_one_cluster():

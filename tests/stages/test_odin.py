@@ -122,6 +122,25 @@ def test_batches_do_not_count(perturbation, images, runtime):
         assert (parts.classes == whole.classes).all()
 
 
+def test_bfloat16_finds_the_step_and_float32_measures_what_it_did(images):
+    class Watched(ResNet18):
+        def forward(self, x):
+            logits = super().forward(x)
+            seen.append(logits.dtype)
+            return logits
+
+    torch.manual_seed(0)
+    network, seen = Watched(1, 4, width=16, stem="small-stride"), []
+    odin = ODIN(temperature=10.0, perturbation=1e-4)  # bfloat16 would not see such a step
+    plain = ODIN(temperature=10.0, perturbation=0.0).score(network, images, Runtime())
+    exact = odin.score(network, images, Runtime())
+    seen.clear()
+    found = odin.score(network, images, Runtime(bfloat16=True))
+    assert seen == [torch.bfloat16, torch.float32]
+    gained = (found.confidence - plain.confidence).sum()
+    assert gained == pytest.approx((exact.confidence - plain.confidence).sum(), rel=0.05)
+
+
 def test_scoring_leaves_no_gradient_behind(images, runtime):
     network = Linear(np.ones((2, 144)))
     ODIN(perturbation=0.1).score(network, images, runtime)
