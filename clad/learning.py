@@ -52,7 +52,9 @@ class Learning:
             settings.rotations, settings.mirror, augment.flip, images.shape
         )
         if config.score.method == "turns" and len(told) == 1:
-            raise FitError("score.method turns needs classifier.rotations 2 or 4, not 1")
+            raise FitError(
+                "score.method turns needs classifier.rotations 2 or 4, or classifier.mirror: true"
+            )
         part, seed = config.validation, runtime.seed_for("validation")
         held_out = validation_split(images, part.fraction, part.maximum, seed)
         train, unseen = images.take(~held_out), images.take(held_out)
