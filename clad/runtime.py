@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
-# the kernels of OpenBLAS for the instructions that torch finds
-OPENBLAS_KERNELS = {"AVX2": "Haswell", "AVX512": "SkylakeX"}
 log = logging.getLogger("clad")
+# OpenBLAS's kernels for the instructions that torch finds
+OPENBLAS_KERNELS = {"AVX2": "Haswell", "AVX512": "SkylakeX"}
 
 
 def derive_seed(seed: int, *path: object) -> int:

@@ -127,9 +127,9 @@ def test_bfloat16_only_where_the_processor_multiplies_it(monkeypatch, amx, avx51
     ],
 )
 def test_openblas_is_told_of_a_cpu_that_it_may_not_know(monkeypatch, found, before, after):
-    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
-    if before is not None:
-        monkeypatch.setenv("OPENBLAS_CORETYPE", before)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", before or "")  # put back as it was afterwards
+    if before is None:
+        monkeypatch.delenv("OPENBLAS_CORETYPE")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: found)
     Runtime.choose(device="cpu")
     assert os.environ.get("OPENBLAS_CORETYPE") == after
