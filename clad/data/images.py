@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from clad.errors import DataError
 
+PORTION = 128  # images read before their pages are handed back: up to 2 MiB are mapped for each
+
 
 @dataclass(frozen=True, eq=False)
 class Origins:
@@ -103,8 +105,12 @@ class ImageSet:
 
     def read(self, positions: NDArray[np.integer] | slice = slice(None)) -> NDArray[np.uint8]:
         """Copy out uint8 (B, C, H, W); with no argument the whole set."""
-        pixels = np.ascontiguousarray(self.array[self.index[positions]])
-        _release(self.array)
+        rows = self.index[positions]
+        pixels = np.empty((len(rows), *self.shape), np.uint8)
+        for start in range(0, len(rows), PORTION):
+            part = slice(start, start + PORTION)
+            pixels[part] = self.array[rows[part]]
+            _release(self.array)
         return pixels
 
     def batches(self, size: int) -> Iterator[NDArray[np.uint8]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clad.data import images as module
 from clad.data.convert import as_uint8, conform
 from clad.data.images import ImageSet, Origins
 from clad.errors import DataError
@@ -100,6 +101,17 @@ def test_what_was_read_of_a_mapped_file_is_no_memory_of_this_process(tmp_path, r
     assert resident(tmp_path / "a.npy") == 0
     mapped.sum()
     assert resident(tmp_path / "a.npy") > 2000
+
+
+def test_pages_are_handed_back_while_many_images_are_read(tmp_path, rng, monkeypatch):
+    np.save(tmp_path / "a.npy", rng.integers(0, 256, (50, 1, 8, 8), dtype=np.uint8))
+    images = ImageSet.of(np.load(tmp_path / "a.npy", mmap_mode="r"))
+    chosen, seen, release = rng.permutation(50), [], module._release
+    monkeypatch.setattr(module, "PORTION", 20)
+    monkeypatch.setattr(module, "_release", lambda array: seen.append(len(array)) or release(array))
+    np.testing.assert_array_equal(images.read(chosen), np.load(tmp_path / "a.npy")[chosen])
+    assert seen == [50] * 3, "after each portion, of the whole map"
+    assert images.read(chosen[:0]).shape == (0, 1, 8, 8)
 
 
 def test_changes_of_a_map_that_are_not_in_the_file_are_kept(tmp_path):
