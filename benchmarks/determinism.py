@@ -62,7 +62,7 @@ def fit(runtime):
         digest.update(scores.score.data)
         return {"digest": digest.hexdigest(), "scores": scores.score.tolist(), **quality}
 
-    detector.runtime_ = replace(detector.runtime_, bfloat16=True)
+    detector.runtime_ = replace(detector.runtime_, bfloat16_scores=True)
     rounded = detector.decide([detector.measure(task.test)])
     return {**seen(result.scores), "rounded": seen(rounded)}
 

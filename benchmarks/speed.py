@@ -2,7 +2,8 @@
 
     python benchmarks/speed.py [scoring] [training] [convolution] [kmeans] [map] [--threads 2]
 
-`scoring`: images of 28x28 a second, beside the authors' way of handing ODIN one image at a time.
+`scoring`: images of 28x28 a second, in float32 and bfloat16, beside the authors' way of handing ODIN
+one image at a time.
 `training`: arithmetic of the classifier's training as a share of this machine's matrix product in
 the same precision. `convolution`: 256 maps of 2x2 there and back, beside torch's convolution.
 `kmeans`: ours beside scikit-learn's (10 restarts) on 60,000 x 64 points around
@@ -12,6 +13,7 @@ Appends to results/speed.csv.
 
 import os
 import time
+from dataclasses import replace
 
 import click
 import numpy as np
@@ -71,19 +73,18 @@ def scoring(runtime, n=4096):
     yield "one by one, ODIN, paper's network", single, "images/s", 1.0
     held_out = np.arange(n) % 8 == 0
     ways = {
-        "ODIN, paper's network": lambda: ODIN().score(paper, images, runtime),
-        "ODIN, default network": lambda: ODIN().score(default, images, runtime),
+        "ODIN, paper's network": (ODIN(), paper),
+        "ODIN, default network": (ODIN(), default),
     }
-    for method in ("logits", "fused"):
-        fused = Fused(method, transformations=Transformations(4)).fit(
-            default, images, held_out, runtime
-        )
-        ways[f"{method} over 4 turns, default network"] = lambda fused=fused: fused.score(
-            default, images, runtime
-        )
-    for name, work in ways.items():
-        rate = n / seconds(work)
-        yield name, rate, "images/s", rate / single
+    for method, turns in (("logits", 1), ("logits", 4), ("fused", 4)):
+        told = Transformations(turns)
+        fused = Fused(method, transformations=told).fit(default, images, held_out, runtime)
+        ways[f"{method} over {turns} turns, default network"] = fused, default
+    for asked in (runtime, replace(runtime, bfloat16_scores=True)):
+        kind = "bfloat16" if asked.bfloat16_scores else "float32"
+        for name, (score, network) in ways.items():
+            rate = n / seconds(lambda s=score, m=network, r=asked: s.score(m, images, r))
+            yield f"{name}, {kind}", rate, "images/s", rate / single
 
 
 def training(runtime, batch=128):

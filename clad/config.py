@@ -33,7 +33,11 @@ class Runtime(_Section):
     """Where to compute. Does not change what is learnt beyond rounding."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="auto: learns in bfloat16 where it is native, scores in float32; "
+        "bfloat16: scores in it too, on every machine",
+    )
     threads: int | None = Field(None, ge=1)
 
 

@@ -36,11 +36,16 @@ def derive_seed(seed: int, *path: object) -> int:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how to compute. Build it with :meth:`choose`; it is passed to every stage."""
+    """Where and how to compute. Build it with :meth:`choose`; it is passed to every stage.
+
+    ``bfloat16``: stages 1 and 3 learn in it. ``bfloat16_scores``: stage 4 asks stage 3 in it, only
+    where it was asked for by name: a model must say the same on every machine.
+    """
 
     seed: int = 0
     device: str = "cpu"
     bfloat16: bool = False
+    bfloat16_scores: bool = False
     progress: bool = False
 
     @classmethod
@@ -80,8 +85,14 @@ class Runtime:
         if device.startswith("cuda"):
             torch.backends.cudnn.deterministic = True
             torch.backends.cudnn.allow_tf32 = False
-        bfloat16 = native_bfloat16(device) if precision == "auto" else precision == "bfloat16"
-        return cls(seed=seed, device=device, bfloat16=bfloat16, progress=progress)
+        asked = precision == "bfloat16"
+        return cls(
+            seed=seed,
+            device=device,
+            bfloat16=asked or (precision == "auto" and native_bfloat16(device)),
+            bfloat16_scores=asked,
+            progress=progress,
+        )
 
     def seed_for(self, *path: object) -> int:
         """See :func:`derive_seed`."""
@@ -107,12 +118,13 @@ class Runtime:
             yield
 
     @contextmanager
-    def autocast(self) -> Iterator[None]:
-        """Bfloat16 autocast where it was chosen, nothing otherwise."""
+    def autocast(self, *, scoring: bool = False) -> Iterator[None]:
+        """Bfloat16 autocast where it was chosen for learning, or ``scoring``; nothing otherwise."""
         import torch
 
         kind = torch.device(self.device).type
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=self.bfloat16):
+        enabled = self.bfloat16_scores if scoring else self.bfloat16
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=enabled):
             yield
 
     @contextmanager

@@ -112,7 +112,10 @@ def test_bfloat16_only_where_the_processor_multiplies_it(monkeypatch, amx, avx51
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
     assert native_bfloat16("cpu") is expected
     assert Runtime.choose(device="cpu").bfloat16 is expected
-    assert Runtime.choose(device="cpu", precision="bfloat16").bfloat16
+    assert not Runtime.choose(device="cpu").bfloat16_scores, "the same on every machine"
+    asked = Runtime.choose(device="cpu", precision="bfloat16")
+    assert asked.bfloat16
+    assert asked.bfloat16_scores
     assert not Runtime.choose(device="cpu", precision="float32").bfloat16
     assert not native_bfloat16("mps")
 
@@ -163,6 +166,10 @@ def test_autocast_where_it_was_chosen():
         assert (a @ a).dtype == torch.bfloat16
     with Runtime().autocast():
         assert (a @ a).dtype == torch.float32
+    for scoring in (False, True):
+        runtime = Runtime(bfloat16=not scoring, bfloat16_scores=scoring)
+        with runtime.autocast(scoring=True):
+            assert (a @ a).dtype == (torch.bfloat16 if scoring else torch.float32)
 
 
 def test_threads():

@@ -194,7 +194,7 @@ class Fused:
             x = runtime.floats(batch)
             said, responses, early = [], [], []
             for turn in range(self.transformations.rotations):
-                with runtime.autocast():
+                with runtime.autocast(scoring=True):
                     maps = network.maps(self.transformations.apply(x, turn))
                 response = network.pool(maps[-1])
                 logits = network.head(response)

@@ -80,7 +80,7 @@ class Neighbours:
             x = runtime.floats(batch)
             tops = []
             for turn in range(rotations):
-                with runtime.autocast():
+                with runtime.autocast(scoring=True):
                     response = network.features(self.transformations.apply(x, turn))
                 features[turn].append(F.normalize(response, dim=1).cpu().numpy())
                 logits = network.head(response)[:, turn::n]

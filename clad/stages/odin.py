@@ -69,7 +69,7 @@ class ODIN:
             x = runtime.floats(batch)
             if self.perturbation > 0:
                 x.requires_grad_(True)
-                with runtime.autocast():  # of the gradient only the sign counts
+                with runtime.autocast(scoring=True):  # of the gradient only the sign counts
                     logits = network(x)
                 # log S times T has the same sign and no underflow at large T
                 objective = self.temperature * log_confidence(logits, self.temperature).sum()

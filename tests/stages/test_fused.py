@@ -229,7 +229,7 @@ def test_bfloat16_reaches_the_convolutions_and_moves_scores_little(monkeypatch):
         return out
 
     monkeypatch.setattr(nn.Conv2d, "forward", recorder)
-    found, rounded, of_rounded = fused.score(network, textured, Runtime(bfloat16=True))
+    found, rounded, of_rounded = fused.score(network, textured, Runtime(bfloat16_scores=True))
     assert set(seen) == {torch.bfloat16}
     assert rounded.dtype == np.float32
     np.testing.assert_allclose(rounded, logits, atol=0.05 * logits.std())

@@ -135,7 +135,7 @@ def test_bfloat16_finds_the_step_and_float32_measures_what_it_did(images):
     plain = ODIN(temperature=10.0, perturbation=0.0).score(network, images, Runtime())
     exact = odin.score(network, images, Runtime())
     seen.clear()
-    found = odin.score(network, images, Runtime(bfloat16=True))
+    found = odin.score(network, images, Runtime(bfloat16_scores=True))
     assert seen == [torch.bfloat16, torch.float32]
     gained = (found.confidence - plain.confidence).sum()
     assert gained == pytest.approx((exact.confidence - plain.confidence).sum(), rel=0.05)
