@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py [scoring] [training] [convolution] [kmeans] [map] [--threads 2]
 
-`scoring`: images of 28x28 a second, in float32 and bfloat16, beside the authors' way of handing ODIN
+`scoring`: images of 28x28 a second in float32 and bfloat16, beside the authors' way of handing ODIN
 one image at a time.
 `training`: arithmetic of the classifier's training as a share of this machine's matrix product in
 the same precision. `convolution`: 256 maps of 2x2 there and back, beside torch's convolution.
