@@ -35,8 +35,8 @@ class Runtime(_Section):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="auto: learns in bfloat16 where it is native, scores in float32; "
-        "bfloat16: scores in it too, on every machine",
+        description="auto: bfloat16 where it is native, but float32 for stage 4's scores of small "
+        "images; bfloat16: these too, on every machine",
     )
     threads: int | None = Field(None, ge=1)
 

@@ -38,8 +38,9 @@ def derive_seed(seed: int, *path: object) -> int:
 class Runtime:
     """Where and how to compute. Build it with :meth:`choose`; it is passed to every stage.
 
-    ``bfloat16``: stages 1 and 3 learn in it. ``bfloat16_scores``: stage 4 asks stage 3 in it, only
-    where it was asked for by name: a model must say the same on every machine.
+    ``bfloat16``: stages 1 and 3 learn in it; the local network of tiles learns and scores in it.
+    ``bfloat16_scores``: stage 4 asks stage 3 in it, only where it was asked for by name: a model of
+    small images must say the same on every machine.
     """
 
     seed: int = 0
