@@ -54,7 +54,7 @@ STAGES = {
     "autoencoder": {"augmentation", "contrastive", "transformations"},
     "dec": {"augmentation", "kmeans", "graph"},
     "graph": {"kmeans"},
-    "classifier": {"augmentation", "convolution", "graph", "transformations"},
+    "classifier": {"augmentation", "convolution", "graph", "muon", "transformations"},
     "neighbours": {"transformations"},
     "fused": {"neighbours", "patches", "transformations"},
     "patches": {"kmeans"},

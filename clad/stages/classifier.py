@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,10 +17,12 @@ from clad.stages.augmentation import Augmentation
 from clad.stages.convolution import Convolution
 from clad.stages.graph import GraphClustering
 from clad.stages.layers import FeatureModel, Standardize, rows_of
+from clad.stages.muon import Muon
 from clad.stages.transformations import Transformations, shared_targets
 from clad.training import Checkpoints, train
 
 Stem = Literal["torchvision", "small", "small-stride"]
+Optimizer = Literal["adamw", "muon"]
 
 # ``epochs="auto"``: this many pixels are shown (200,000 images of 32 x 32), in no fewer and no more
 # epochs than these.
@@ -116,7 +118,7 @@ class ResNet18(FeatureModel):
 
 
 class Classifier:
-    """Trains a ResNet-18 to tell the pseudo-labels apart: cross-entropy, Adam.
+    """Trains a ResNet-18 to tell the pseudo-labels apart: cross-entropy, Adam or Muon.
 
     With ``rotations`` of 2 or 4 it must tell the turn of each image too, and with ``mirror``
     whether it is mirrored: an image is changed at random by one of T ``transformations`` and its
@@ -137,6 +139,7 @@ class Classifier:
         width: int = 64,
         epochs: int | Literal["auto"] = 100,
         batch_size: int = 128,
+        optimizer: Optimizer = "adamw",
         learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
         schedule: str = "constant",
@@ -153,6 +156,7 @@ class Classifier:
         self.width = width
         self.epochs = epochs
         self.batch_size = batch_size
+        self.optimizer: Optimizer = optimizer
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.schedule = schedule
@@ -286,12 +290,7 @@ class Classifier:
                 logits = network(x)
             return F.cross_entropy(logits.float(), target)
 
-        optimizer = torch.optim.AdamW(
-            network.parameters(),
-            lr=self.learning_rate,
-            weight_decay=self.weight_decay,
-            fused=True,
-        )
+        optimizer = self._make_optimizer(network)
         epochs = self.epochs_of(images)
         done, now = sum(epochs[self._since : self._round]), epochs[self._round]
         whole = sum(epochs[self._since :])
@@ -309,6 +308,21 @@ class Classifier:
             checkpoints=checkpoints,
         )
         return self
+
+    def _make_optimizer(self, network: ResNet18) -> torch.optim.Optimizer:
+        settings: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
+        settings["fused"] = True
+        if self.optimizer == "adamw":
+            return torch.optim.AdamW(network.parameters(), **settings)
+        first = network.trunk[0]  # sees pixels: few and of a scale of their own
+        kernels = [
+            module.weight
+            for module in network.modules()
+            if isinstance(module, nn.Conv2d) and module is not first
+        ]
+        turned = {id(kernel) for kernel in kernels}
+        others = [weight for weight in network.parameters() if id(weight) not in turned]
+        return Muon(others, kernels, **settings)
 
     def transform(
         self,
