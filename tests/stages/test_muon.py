@@ -122,3 +122,11 @@ def test_an_interrupted_training_ends_at_the_same_weights(images, kinds, tmp_pat
     assert resumed.losses_ == whole.losses_
     for one, other in zip(resumed.network_.parameters(), whole.network_.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_turns_kernels_as_a_cpu_does():
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(16, 40, generator=generator)
+    found = orthogonalised(matrix.cuda()).cpu()
+    torch.testing.assert_close(found, orthogonalised(matrix), atol=1e-3, rtol=1e-3)
