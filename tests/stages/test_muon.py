@@ -24,8 +24,10 @@ def test_singular_values_by_hand_and_directions_kept():
     # 3, 4 and no more: of length 5, so the rounds begin at 0.6 and 0.8
     matrix = torch.tensor([[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]])
     expected = [[scalar(0.6), 0.0, 0.0], [0.0, scalar(0.8), 0.0]]
-    assert orthogonalised(matrix).tolist() == [pytest.approx(row, abs=1e-4) for row in expected]
-    assert orthogonalised(matrix.mT).tolist() == orthogonalised(matrix).mT.tolist()
+    turned, longer = orthogonalised(torch.stack([matrix, 9 * matrix]))
+    assert turned.tolist() == [pytest.approx(row, abs=1e-4) for row in expected]
+    assert longer.tolist() == [pytest.approx(row, abs=1e-4) for row in expected]
+    assert orthogonalised(matrix.mT[None])[0].tolist() == turned.mT.tolist()
 
 
 @settings(deadline=None, max_examples=30)
@@ -35,7 +37,7 @@ def test_whatever_the_shape_and_scale_it_is_nearly_orthogonal(seed, m, n, scale)
     u, _, v = torch.linalg.svd(torch.randn(m, n, generator=generator), full_matrices=False)
     k = min(m, n)
     values = torch.logspace(0, -1.5, k)  # the largest thirty times the smallest
-    found = orthogonalised(scale * u @ torch.diag(values) @ v)
+    (found,) = orthogonalised((scale * u @ torch.diag(values) @ v)[None])
     inner = u.mT @ found @ v.mT
     assert 0.6 < torch.linalg.svdvals(found).min() <= torch.linalg.svdvals(found).max() < 1.3
     assert (inner - torch.diag(inner.diagonal())).abs().max() < 0.01
@@ -43,10 +45,11 @@ def test_whatever_the_shape_and_scale_it_is_nearly_orthogonal(seed, m, n, scale)
 
 def test_what_has_no_direction_gets_none():
     rows = torch.arange(1.0, 41.0).expand(12, 40)  # of rank 1
-    values = torch.linalg.svdvals(orthogonalised(rows))
+    turned, still = orthogonalised(torch.stack([rows, torch.zeros(12, 40)]))
+    values = torch.linalg.svdvals(turned)
     assert 0.6 < values[0] < 1.3
     assert values[1] < 0.01
-    assert torch.equal(orthogonalised(torch.zeros(3, 5)), torch.zeros(3, 5))
+    assert torch.equal(still, torch.zeros(12, 40))
 
 
 def optimizer_of(kernel, other, lr=0.001):
@@ -124,9 +127,32 @@ def test_an_interrupted_training_ends_at_the_same_weights(images, kinds, tmp_pat
         assert torch.equal(one, other)
 
 
+def kernels_and_optimizer(device="cpu"):
+    generator = torch.Generator().manual_seed(0)
+    shapes = (4, 3, 3, 3), (4, 3, 3, 3), (3, 5, 1, 1)
+    drawn = [torch.randn(2, *shape, generator=generator).to(device) for shape in shapes]
+    kernels = [torch.nn.Parameter(both[0]) for both in drawn]
+    for kernel, both in zip(kernels, drawn, strict=True):
+        kernel.grad = both[1]
+    other = torch.nn.Parameter(torch.ones(1, device=device))
+    return kernels, Muon([other], kernels, lr=0.001, weight_decay=0.1, fused=True)
+
+
+def test_kernels_of_one_shape_turn_together_as_each_alone():
+    alone, optimizer = kernels_and_optimizer()
+    optimizer.step()
+    together, optimizer = kernels_and_optimizer()
+    with torch.no_grad():
+        optimizer._turn(together[:2], optimizer.param_groups[1]["lr"])
+    assert not torch.equal(*alone[:2])
+    torch.testing.assert_close(together[:2], alone[:2])
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_a_gpu_turns_kernels_as_a_cpu_does():
-    generator = torch.Generator().manual_seed(0)
-    matrix = torch.randn(16, 40, generator=generator)
-    found = orthogonalised(matrix.cuda()).cpu()
-    torch.testing.assert_close(found, orthogonalised(matrix), atol=1e-3, rtol=1e-3)
+    here, optimizer = kernels_and_optimizer()
+    optimizer.step()
+    there, optimizer = kernels_and_optimizer("cuda")
+    optimizer.step()
+    moved = [kernel.cpu() for kernel in there]
+    torch.testing.assert_close(moved, list(here), atol=1e-4, rtol=1e-4)
