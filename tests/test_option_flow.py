@@ -91,7 +91,7 @@ OTHER = {
     "classifier.width": 24,
     "classifier.epochs": 2,
     "classifier.batch_size": 9,
-    "classifier.optimizer": "muon",
+    "classifier.optimizer": "adamw",
     "classifier.learning_rate": 0.004,
     "classifier.weight_decay": 0.5,
     "classifier.schedule": "constant",
