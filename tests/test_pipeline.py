@@ -485,7 +485,7 @@ def test_a_further_round_has_clusters_of_what_the_first_learnt(tiny, normals, mi
     assert CLAD(tiny).fit(normals[:150]).n_clusters_ == 4, "the number asked for stays"
 
 
-@pytest.mark.parametrize(("agreement", "clusters"), [(0.65, 3), (0.64, 1)])
+@pytest.mark.parametrize(("agreement", "clusters"), [(0.75, 3), (0.74, 1)])
 def test_clusters_that_augmented_copies_do_not_have_are_not_taken(
     agreement, clusters, tiny, normals, caplog, monkeypatch
 ):
@@ -500,9 +500,9 @@ def test_clusters_that_augmented_copies_do_not_have_are_not_taken(
     tiny["classifier"].update(epochs=2, rounds=2, rotations="auto")
     caplog.set_level("INFO", "clad")
     assert CLAD(tiny).fit(normals[:150]).n_clusters_ == clusters
-    said = "clusters of augmented copies agree with the new ones by 0.6"
+    said = "clusters of augmented copies agree with the new ones by 0.7"
     assert said in caplog.text
-    assert ("under 0.65: the labels stay" in caplog.text) == (clusters == 1)
+    assert ("under 0.75: the labels stay" in caplog.text) == (clusters == 1)
 
 
 def test_one_cluster_that_stays_one_is_trained_on_for_all_the_epochs(tiny, normals, monkeypatch):

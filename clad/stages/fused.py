@@ -99,11 +99,11 @@ class Fused:
         trained = images.take(self.kept_)
         _, _, self.features_, textures = self._respond(network, trained, runtime)
         self.whitening_ = _whitening(textures[0])
-        self.textures_ = textures @ self.whitening_
+        self.textures_ = _whitened(textures, self.whitening_)
         self.dictionary_ = PatchFeatures.fit(trained, runtime)
         patches = rows_of(self.dictionary_, trained, runtime, "patches")
         self.patch_whitening_ = _whitening(patches)
-        self.patches_ = patches @ self.patch_whitening_
+        self.patches_ = _whitened(patches, self.patch_whitening_)
         unseen = images.take(held_out)
         parts = self._parts(network, unseen, runtime, None, self.parts)[0]
         values = np.stack([parts[name] for name in self.parts])
@@ -174,10 +174,11 @@ class Fused:
         if "features" in wanted:
             parts["features"] = distances(features, self.features_)
         if "texture" in wanted:
-            parts["texture"] = distances(textures @ self.whitening_, self.textures_)
+            parts["texture"] = distances(_whitened(textures, self.whitening_), self.textures_)
         if "patches" in wanted:
             patches = rows_of(self.dictionary_, images, runtime, "patches")
-            parts["patches"] = nearest(patches @ self.patch_whitening_, self.patches_, own)
+            patches = _whitened(patches, self.patch_whitening_)
+            parts["patches"] = nearest(patches, self.patches_, own)
         return parts, upright
 
     @torch.inference_mode()
@@ -224,6 +225,14 @@ def _whitening(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     values, vectors = np.linalg.eigh(covariance)
     floor = max(values.max() * 1e-6, 1e-12)
     return (vectors / np.sqrt(np.maximum(values, floor))).astype(np.float32)
+
+
+def _whitened(rows: NDArray[np.float32], whitening: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows float32 (..., F) times ``whitening``, multiplied in float64: in float32 the rounding of
+    some BLAS depends on where in the batch a row stands.
+    """
+    whitened: NDArray[np.float32] = (rows @ whitening.astype(np.float64)).astype(np.float32)
+    return whitened
 
 
 def weight_of_classifier(known: float, n: int) -> float:
