@@ -138,9 +138,16 @@ def wait_until(condition, seconds=20):
 @pytest.mark.filterwarnings("default")
 def test_a_worker_killed_in_the_middle_loses_and_repeats_nothing(wanted, alone):
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None
-    ) as cluster:
+    import dask
+
+    # BLAS has as many threads as in `alone`, not one: sums in another order may swap two ranks
+    same_threads = dask.config.set({"distributed.nanny.pre-spawn-environ": {}})
+    with (
+        same_threads,
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+    ):
         rows = []
         for row in run_all(wanted, DIGITS, scheduler=cluster.scheduler_address):
             if rows:
