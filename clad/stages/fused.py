@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -166,7 +166,9 @@ class Fused:
         upright, of_logits, features, textures = self._respond(network, images, runtime)
         own = np.zeros(len(upright), bool) if own is None else own
 
-        def distances(new: NDArray[np.float32], old: NDArray[np.float32]) -> NDArray[np.float64]:
+        def distances(
+            new: Iterable[NDArray[np.float32]], old: NDArray[np.float32]
+        ) -> NDArray[np.float64]:
             turns = zip(new, old, strict=True)
             return np.mean([nearest(*turn, own) for turn in turns], axis=0)
 
@@ -174,7 +176,8 @@ class Fused:
         if "features" in wanted:
             parts["features"] = distances(features, self.features_)
         if "texture" in wanted:
-            parts["texture"] = distances(_whitened(textures, self.whitening_), self.textures_)
+            turned = (_whitened(each, self.whitening_) for each in textures)  # one at a time
+            parts["texture"] = distances(turned, self.textures_)
         if "patches" in wanted:
             patches = rows_of(self.dictionary_, images, runtime, "patches")
             patches = _whitened(patches, self.patch_whitening_)
