@@ -205,7 +205,8 @@ def tables() -> dict[str, tuple[Path, str]]:
     scenarios = [(d, s) for d, s in every if d in ("mnist", "cifar10")]
     digits = [("mnist", f"{ONE_CLASS}{digit}") for digit in range(10)]
     objects = [(d, s) for d, s, _ in cells if d == "cifar10" and s.startswith(ONE_CLASS)]
-    ours = [row for d, s in every for row in cells.get((d, s, "clad"), [])]
+    # one setting a cell, but not one commit everywhere: no reason for a column each
+    ours = [{**row, "setting": ""} for d, s in every for row in cells.get((d, s, "clad"), [])]
     swept = {name: (ABLATIONS, ablation_table(rows)) for name, rows in ablations().items()}
     return {
         "benchmark": (README, benchmark_table(cells)),
