@@ -21,11 +21,13 @@ import torch
 from records import ROOT, read_rows, write_rows
 from torch.utils.flop_counter import FlopCounterMode
 
+from clad.config import Config
 from clad.data.images import ImageSet
 from clad.provenance import commit, hardware
 from clad.report.plots import embed
 from clad.runtime import Runtime
-from clad.stages.classifier import ResNet18
+from clad.stages.augmentation import Augmentation
+from clad.stages.classifier import Classifier, ResNet18
 from clad.stages.convolution import Convolution
 from clad.stages.fused import Fused
 from clad.stages.kmeans import KMeans
@@ -87,24 +89,22 @@ def scoring(runtime, n=4096):
             yield f"{name}, {kind}", rate, "images/s", rate / single
 
 
-def training(runtime, batch=128):
-    """The default network at 32x32, a step of forward, backward and AdamW."""
-    network = build(runtime, 3, 32, "small-stride", 4).train()
-    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-    x, y = torch.rand(batch, 3, 32, 32, device=runtime.device), torch.arange(batch) % 4
+def training(runtime, batch=256, steps=12):
+    """An epoch of the default classifier on 32x32, augmentation and optimizer included; the
+    arithmetic counted is the network's alone.
+    """
+    config = Config()
+    told = {"rotations": 4, "mirror": False, "epochs": 1, "rounds": 1, "batch_size": batch}
+    classifier = Classifier(**{**dict(config.classifier), **told})
+    augment = Augmentation(**{**dict(config.augment), "flip": True})
+    pixels = np.random.default_rng(0).integers(0, 256, (batch * steps, 3, 32, 32), np.uint8)
+    images, labels = ImageSet.of(pixels), np.zeros(batch * steps, np.int64)
 
-    def step():
-        with runtime.autocast():
-            logits = network(x)
-        loss = torch.nn.functional.cross_entropy(logits.float(), y.to(x.device))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    with FlopCounterMode(display=False) as counter:
-        step()
-    rate = counter.get_total_flops() / seconds(step, repeats=20) / 1e9
+    network = build(runtime, 3, classifier.width, classifier.stem, 4).train()
+    with FlopCounterMode(display=False) as counter, runtime.autocast():
+        network(torch.rand(batch, 3, 32, 32, device=runtime.device)).sum().backward()
+    each = seconds(lambda: classifier.fit(images, labels, 1, runtime, augment=augment)) / steps
+    rate = counter.get_total_flops() / each / 1e9
     kind = torch.bfloat16 if runtime.bfloat16 else torch.float32
     a, b = (torch.rand(4096, 4096, device=runtime.device).to(kind) for _ in range(2))
     product = 2 * 4096**3 / seconds(lambda: (a @ b)[0, 0].item(), repeats=5) / 1e9
