@@ -89,12 +89,13 @@ def scoring(runtime, n=4096):
             yield f"{name}, {kind}", rate, "images/s", rate / single
 
 
-def training(runtime, batch=256, steps=12):
+def training(runtime, steps=12):
     """An epoch of the default classifier on 32x32, augmentation and optimizer included; the
     arithmetic counted is the network's alone.
     """
     config = Config()
-    told = {"rotations": 4, "mirror": False, "epochs": 1, "rounds": 1, "batch_size": batch}
+    batch = config.classifier.batch_size
+    told = {"rotations": 4, "mirror": False, "epochs": 1, "rounds": 1}
     classifier = Classifier(**{**dict(config.classifier), **told})
     augment = Augmentation(**{**dict(config.augment), "flip": True})
     pixels = np.random.default_rng(0).integers(0, 256, (batch * steps, 3, 32, 32), np.uint8)
