@@ -21,17 +21,19 @@ import torch
 from records import ROOT, read_rows, write_rows
 from torch.utils.flop_counter import FlopCounterMode
 
+from clad import recipes
 from clad.config import Config
 from clad.data.images import ImageSet
 from clad.provenance import commit, hardware
 from clad.report.plots import embed
 from clad.runtime import Runtime
 from clad.stages.augmentation import Augmentation
-from clad.stages.classifier import Classifier, ResNet18
+from clad.stages.classifier import Classifier
 from clad.stages.convolution import Convolution
 from clad.stages.fused import Fused
 from clad.stages.kmeans import KMeans
 from clad.stages.odin import ODIN
+from clad.stages.resnet import NETWORKS
 from clad.stages.transformations import Transformations
 
 FILE = ROOT / "results" / "speed.csv"
@@ -48,10 +50,11 @@ def seconds(work, repeats=3):
     return min(times)
 
 
-def build(runtime, channels, width, stem, n_classes):
-    """A network with random weights: what it says does not matter here."""
+def build(runtime, channels, n_classes, stage3):
+    """A network as configured, with random weights: what it says does not matter here."""
     with runtime.seeded("benchmark"):
-        network = ResNet18(channels, n_classes, width=width, stem=stem)
+        make = NETWORKS[stage3.network]
+        network = make(channels, n_classes, width=stage3.width, stem=stage3.stem)
     return runtime.place(network).eval()
 
 
@@ -69,8 +72,8 @@ def scoring(runtime, n=4096):
     """Images a second by each way of scoring."""
     pixels = np.random.default_rng(0).integers(0, 256, (n, 1, 28, 28)).astype(np.uint8)
     images, few = ImageSet.of(pixels), ImageSet.of(pixels[:128])
-    paper = build(runtime, 1, 64, "torchvision", 10)
-    default = build(runtime, 1, 32, "small-stride", 12)
+    paper = build(runtime, 1, 10, recipes.load(recipes.preset("paper", "mnist")).classifier)
+    default = build(runtime, 1, 12, Config().classifier)
     single = len(few) / seconds(lambda: one_by_one(paper, few))
     yield "one by one, ODIN, paper's network", single, "images/s", 1.0
     held_out = np.arange(n) % 8 == 0
@@ -101,7 +104,7 @@ def training(runtime, steps=12):
     pixels = np.random.default_rng(0).integers(0, 256, (batch * steps, 3, 32, 32), np.uint8)
     images, labels = ImageSet.of(pixels), np.zeros(batch * steps, np.int64)
 
-    network = build(runtime, 3, classifier.width, classifier.stem, 4).train()
+    network = build(runtime, 3, 4, config.classifier).train()
     with FlopCounterMode(display=False) as counter, runtime.autocast():
         network(torch.rand(batch, 3, 32, 32, device=runtime.device)).sum().backward()
     each = seconds(lambda: classifier.fit(images, labels, 1, runtime, augment=augment)) / steps

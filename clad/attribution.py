@@ -15,8 +15,8 @@ from clad.data.images import ImageSet
 from clad.model import Model
 from clad.runtime import Runtime
 from clad.scoremap import ScoreMap
-from clad.stages.classifier import ResNet18
 from clad.stages.fused import EARLY, Fused, of_logits, texture_of
+from clad.stages.layers import FeatureModel
 from clad.stages.odin import log_confidence
 from clad.stages.transformations import Transformations
 
@@ -53,7 +53,7 @@ def score(model: Model, x: Tensor) -> Tensor:
     return -temperature * (log_confidence(logits, temperature) + math.log(logits.shape[1]))
 
 
-def _fused(fused: Fused, network: ResNet18, x: Tensor) -> Tensor:
+def _fused(fused: Fused, network: FeatureModel, x: Tensor) -> Tensor:
     learnt = fused.whitening_, fused.textures_, fused.places_, fused.scales_, fused.weights_
     whitening, textures, places, scales, weights = (
         torch.from_numpy(a).to(x.device) for a in learnt
@@ -77,7 +77,10 @@ def _fused(fused: Fused, network: ResNet18, x: Tensor) -> Tensor:
 
 
 def _parts(
-    network: ResNet18, x: Tensor, features: NDArray[np.float32], transformations: Transformations
+    network: FeatureModel,
+    x: Tensor,
+    features: NDArray[np.float32],
+    transformations: Transformations,
 ) -> dict[str, Tensor]:
     """What the logits say and the distance to the nearest features turned alike, each averaged
     over the turns, (N,)."""

@@ -285,7 +285,7 @@ def read_calibration(folder: Path) -> tuple[Calibration, Config]:
     Raises ModelError where the folder holds no whole model.
     """
     bundle = read_bundle(folder, only=(GROUP,))
-    return Calibration.of(bundle, folder), configuration.build(
+    return Calibration.of(bundle, folder), configuration.build_saved(
         bundle.document["config"], f"{folder}/manifest.json"
     )
 

@@ -151,6 +151,9 @@ class Dec(_Section):
 class Classifier(_Section):
     """Stage 3."""
 
+    network: Literal["resnet8", "resnet18"] = Field(
+        "resnet8", description="resnet8: fewer, wider layers, learns more in as many minutes"
+    )
     stem: Literal["torchvision", "small", "small-stride"] = "small-stride"
     # Under 16 channels oneDNN's strided 1x1 convolution writes out of bounds in its backward pass:
     # github.com/uxlfoundation/oneDNN/issues/6035
@@ -275,6 +278,17 @@ def build(values: Mapping[str, Any], source: str = "configuration") -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(e, source) for e in error.errors())) from None
+
+
+def build_saved(values: Mapping[str, Any], source: str) -> Config:
+    """The configuration of a saved model, which may be older than some keys; raises as ``build``.
+
+    What trains is anything by now. The network is what its weights are of.
+    """
+    stage3 = values.get("classifier")
+    if isinstance(stage3, Mapping):
+        values = {**values, "classifier": {"network": "resnet18", **stage3}}
+    return build(values, source)
 
 
 def _explain(error: Any, source: str) -> str:

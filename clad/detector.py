@@ -249,7 +249,7 @@ class Detector(Configurable):
         """
         bundle = read_bundle(Path(folder))
         values = merge(bundle.document.get("config", {}), {"runtime": {"device": device}})
-        self = cls(configuration.build(values, f"{folder}/manifest.json"), progress=progress)
+        self = cls(configuration.build_saved(values, f"{folder}/manifest.json"), progress=progress)
         self.config_ = self._resolve()
         self.runtime_ = self._choose_runtime(self.config_)
         kind: type[Model | TiledModel] = Model if self.config_.tiles.size is None else TiledModel

@@ -19,12 +19,12 @@ from clad.data.images import ImageSet
 from clad.errors import ModelError
 from clad.runtime import Runtime, memory_advice
 from clad.stages.autoencoder import ConvolutionalAutoencoder
-from clad.stages.classifier import ResNet18
 from clad.stages.fused import PARTS, Fused
 from clad.stages.layers import LatentModel, encode
 from clad.stages.neighbours import Neighbours
 from clad.stages.odin import ODIN, log_confidence
 from clad.stages.patches import PatchFeatures
+from clad.stages.resnet import NETWORKS, ResNet
 from clad.stages.transformations import Transformations
 
 KIND = "clad"  # what a model's document says it is
@@ -74,7 +74,7 @@ class Model:
     transformations: Transformations
     autoencoder: LatentModel
     centers: NDArray[np.float32]
-    classifier: ResNet18
+    classifier: ResNet
     neighbours: Neighbours | None
     fused: Fused | None
     seen: NDArray[np.uint8]
@@ -158,7 +158,7 @@ class Model:
             raise ModelError(
                 f"{source}: not a trained model (a checkpoint, perhaps); see 'clad fit'"
             )
-        config = configuration.build(document.get("config", {}), f"{source}/manifest.json")
+        config = configuration.build_saved(document.get("config", {}), f"{source}/manifest.json")
         stage1, stage3 = config.autoencoder, config.classifier
         if "auto" in dict(config.odin).values():
             raise ModelError(f"{source}: describes no trained model (odin: auto was not chosen)")
@@ -171,7 +171,8 @@ class Model:
                     stage1.architecture, (channels, height, width), stage1.latent_dim
                 )
                 n_outputs = clusters * len(transformations)
-                classifier = ResNet18(channels, n_outputs, width=stage3.width, stem=stage3.stem)
+                make = NETWORKS[stage3.network]
+                classifier = make(channels, n_outputs, width=stage3.width, stem=stage3.stem)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"{source}: describes no possible model ({error})") from None
 

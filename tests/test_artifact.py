@@ -282,20 +282,20 @@ def test_what_is_missing_is_named(folder, tmp_path):
 
 
 def test_a_newer_format_names_both_versions(folder):
-    rewrite(folder, lambda m: m.update(format=7))
-    with pytest.raises(ModelError, match=r"written in format 7, .* reads 2 to 5; upgrade clad"):
+    rewrite(folder, lambda m: m.update(format=8))
+    with pytest.raises(ModelError, match=r"written in format 8, .* reads 2 to 6; upgrade clad"):
         read_bundle(folder)
 
 
 def test_a_newer_format_may_look_otherwise(folder):
-    (folder / "manifest.json").write_text(json.dumps({"format": 6, "parts": []}))
-    with pytest.raises(ModelError, match=r"written in format 6, .* reads 2 to 5"):
+    (folder / "manifest.json").write_text(json.dumps({"format": 7, "parts": []}))
+    with pytest.raises(ModelError, match=r"written in format 7, .* reads 2 to 6"):
         read_bundle(folder)
 
 
 def test_an_older_format_says_what_to_do(folder):
     rewrite(folder, lambda m: m.update(format=1))
-    with pytest.raises(ModelError, match=r"in format 1, .* reads 2 to 5; fit the model again"):
+    with pytest.raises(ModelError, match=r"in format 1, .* reads 2 to 6; fit the model again"):
         read_bundle(folder)
 
 

@@ -87,6 +87,7 @@ OTHER = {
     "dec.tolerance": 0.99,
     "dec.reconstruction_weight": 0.3,
     "dec.restarts": 3,
+    "classifier.network": "resnet18",
     "classifier.stem": "small",
     "classifier.width": 24,
     "classifier.epochs": 2,

@@ -725,7 +725,7 @@ def test_a_tensor_of_another_shape_is_named_with_both(copied):
 
 def test_a_newer_format_is_refused(copied):
     rewrite(copied, lambda m: m.update(format=artifact.FORMAT + 1))
-    with pytest.raises(ModelError, match=r"format 6, this version of clad reads 2 to 5; upgrade"):
+    with pytest.raises(ModelError, match=r"format 7, this version of clad reads 2 to 6; upgrade"):
         CLAD.load(copied)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from clad.baselines.contract import Baseline, in_batches, nearest
 from clad.data.images import ImageSet
 from clad.runtime import Runtime
-from clad.stages.classifier import ResNet18
+from clad.stages.resnet import ResNet18
 
 
 class RandomFeatures(Baseline):

@@ -1,4 +1,4 @@
-"""Stage 3: ResNet-18 on the pseudo-labels, images -> logits."""
+"""Stage 3: a ResNet on the pseudo-labels, images -> logits."""
 
 from __future__ import annotations
 
@@ -14,111 +14,23 @@ from torch.nn import functional as F  # noqa: N812
 from clad.data.images import ImageSet
 from clad.runtime import Runtime, log
 from clad.stages.augmentation import Augmentation
-from clad.stages.convolution import Convolution
 from clad.stages.graph import GraphClustering
-from clad.stages.layers import FeatureModel, Standardize, rows_of
+from clad.stages.layers import rows_of
 from clad.stages.muon import Muon
+from clad.stages.resnet import NETWORKS, Network, ResNet, Stem
 from clad.stages.transformations import Transformations, shared_targets
 from clad.training import Checkpoints, train
 
-Stem = Literal["torchvision", "small", "small-stride"]
 Optimizer = Literal["adamw", "muon"]
 
 # ``epochs="auto"``: this many pixels are shown (200,000 images of 32 x 32), in no fewer and no more
 # epochs than these.
 SHOWN = 200_000 * 32 * 32
 FEWEST, MOST = 5, 60
-BLOCKS = 10  # the trunk ends with eight residual blocks, a pool and a flattening
-
-
-class BasicBlock(nn.Module):
-    """x or its shortcut + two 3x3 convolutions.
-
-    It is torchvision's block, the import of which would take most of the time to load a model.
-    """
-
-    def __init__(
-        self, inner: int, outer: int, stride: int = 1, downsample: nn.Module | None = None
-    ) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inner, outer, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outer)
-        self.conv2 = nn.Conv2d(outer, outer, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outer)
-        self.downsample = downsample
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Float (N, C, h, w) -> (N, outer, h / stride, w / stride)."""
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = self.bn2(self.conv2(out))
-        out += x if self.downsample is None else self.downsample(x)
-        return F.relu(out, inplace=True)
-
-
-class ResNet18(FeatureModel):
-    """ResNet-18 (He et al. 2016) of any width, with a stem that suits the image's size.
-
-    ``torchvision``: 7x7 stride 2 and max-pool, for 224 pixels. ``small``: 3x3 stride 1, no pool,
-    for 28 to 64 pixels. ``small-stride``: 3x3 stride 2, a quarter of its cost.
-    """
-
-    def __init__(
-        self, channels: int, n_classes: int, *, width: int = 64, stem: Stem = "torchvision"
-    ) -> None:
-        super().__init__()
-        self.standardize = Standardize(channels)
-        if stem == "torchvision":
-            first = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
-        else:
-            stride = 1 if stem == "small" else 2
-            first = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
-        layers: list[nn.Module] = [first, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-        if stem == "torchvision":
-            layers.append(nn.MaxPool2d(3, stride=2, padding=1))
-        inner = width
-        for outer, stride in ((width, 1), (2 * width, 2), (4 * width, 2), (8 * width, 2)):
-            shortcut = None
-            if stride != 1:
-                convolution = nn.Conv2d(inner, outer, 1, stride=stride, bias=False)
-                shortcut = nn.Sequential(convolution, nn.BatchNorm2d(outer))
-            blocks = [BasicBlock(inner, outer, stride, shortcut), BasicBlock(outer, outer)]
-            blocks[0].conv2 = Convolution(outer, outer)
-            blocks[1].conv1 = Convolution(outer, outer)
-            blocks[1].conv2 = Convolution(outer, outer)
-            layers += blocks
-            inner = outer
-        self.trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.head = nn.Linear(inner, n_classes)
-        for module in self.modules():
-            # where there are no weights yet it would have torch import its compiler, 150 MiB
-            if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def maps(self, x: Tensor) -> list[Tensor]:
-        """Float (N, C, H, W) in [0, 1] -> the map that ends each of the four residual stages.
-
-        (N, width, h, w), (N, 2 * width, h / 2, w / 2), and so on.
-        """
-        x = self.standardize(x).contiguous(memory_format=torch.channels_last)
-        stem, blocks = self.trunk[:-BLOCKS], self.trunk[-BLOCKS:-2]
-        x = stem(x)
-        maps = []
-        for first, second in zip(blocks[::2], blocks[1::2], strict=True):
-            x = second(first(x))
-            maps.append(x)
-        return maps
-
-    def pool(self, last: Tensor) -> Tensor:
-        """The last stage's map -> penultimate features float32 (N, 8 * width)."""
-        return self.trunk[-2:](last.float())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Float (N, C, H, W) in [0, 1] -> logits (N, K)."""
-        return self.head(self.features(x))
 
 
 class Classifier:
-    """Trains a ResNet-18 to tell the pseudo-labels apart: cross-entropy, Adam or Muon.
+    """Trains a ResNet to tell the pseudo-labels apart: cross-entropy, AdamW or Muon.
 
     With ``rotations`` of 2 or 4 it must tell the turn of each image too, and with ``mirror``
     whether it is mirrored: an image is changed at random by one of T ``transformations`` and its
@@ -135,6 +47,7 @@ class Classifier:
     def __init__(
         self,
         *,
+        network: Network = "resnet18",
         stem: Stem = "torchvision",
         width: int = 64,
         epochs: int | Literal["auto"] = 100,
@@ -152,6 +65,7 @@ class Classifier:
         self.mirror = mirror
         self.rounds = rounds
         self.agreement = agreement
+        self.network: Network = network
         self.stem: Stem = stem
         self.width = width
         self.epochs = epochs
@@ -244,10 +158,11 @@ class Classifier:
         rows = rows_of(believed, images, runtime, "turns", batch_size=512)
         return rows.reshape(len(images), n, n)
 
-    def _network(self, images: ImageSet, n_classes: int, runtime: Runtime) -> ResNet18:
+    def _network(self, images: ImageSet, n_classes: int, runtime: Runtime) -> ResNet:
         with runtime.seeded("classifier", "weights"):
             n_outputs = n_classes * len(self.transformations)
-            return ResNet18(images.shape[0], n_outputs, width=self.width, stem=self.stem)
+            make = NETWORKS[self.network]
+            return make(images.shape[0], n_outputs, width=self.width, stem=self.stem)
 
     def epochs_of(self, images: ImageSet) -> list[int]:
         """How many epochs each round has, one at least; fewer rounds where epochs are fewer."""
@@ -309,7 +224,7 @@ class Classifier:
         )
         return self
 
-    def _make_optimizer(self, network: ResNet18) -> torch.optim.Optimizer:
+    def _make_optimizer(self, network: ResNet) -> torch.optim.Optimizer:
         settings: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
         settings["fused"] = True
         if self.optimizer == "adamw":

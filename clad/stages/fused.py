@@ -21,9 +21,10 @@ from clad.stages.transformations import UNCHANGED, Transformations
 
 Method = Literal["fused", "logits", "energy", "turns", "features", "texture", "patches"]
 PARTS = ("logits", "features", "texture", "patches")
-CLASSIFIERS = ("logits", "features")  # what the classifier's answer tells; the rest is the image's
 MOST = 0.8  # of the weight for the classifier: turns are told before all of a class is learnt
 OF_CLUSTERS = 0.5  # of that for logits that tell clusters apart: features are the better witness
+LEAST = 0.5  # for features: they tell something even where the classifier knows no transformation
+OF_TEXTURE = 0.5  # of what the classifier leaves: patches are the better witness
 DOUBT = 10  # independent images that say as much as the guess that all parts are as good
 PORTION = 16_384  # images scored at a time: what a score is made of takes some 10 KiB of each
 EARLY = 2  # of the four stages, whose maps are the texture: edges, colours and their repetition
@@ -48,8 +49,8 @@ class Fused:
     others cannot take that back. The weights come from the same images. With c the share of the
     entropy of their transformations that the classifier removes (``share_known``), logits and
     features count w = c^2 / (c^2 + (1 - c)^2), nearer to a half where few images say so and four
-    fifths at most, texture and patches the rest (``weight_of_classifier``); of several clusters
-    logits count half of that. No anomaly is involved.
+    fifths at most (``weight_of_classifier``), patches the rest and texture half of it; of several
+    clusters logits count half, and features never less than a half. No anomaly is involved.
     ``parts`` are those joined: models of format 2 have no patches.
     """
 
@@ -111,11 +112,14 @@ class Fused:
         self.scales_ = np.maximum(values.std(axis=1), 1e-12)
         apart = len(unseen) if unseen.groups is None else len(np.unique(unseen.groups))
         share = weight_of_classifier(known, apart)
-        self.weights_ = np.array(
-            [share if name in CLASSIFIERS else 1 - share for name in self.parts]
-        )
-        if network.head.out_features > len(self.transformations):
-            self.weights_[self.parts.index("logits")] *= OF_CLUSTERS
+        several = network.head.out_features > len(self.transformations)
+        weights = {
+            "logits": share * (OF_CLUSTERS if several else 1),
+            "features": max(share, LEAST),
+            "texture": (1 - share) * OF_TEXTURE,
+            "patches": 1 - share,
+        }
+        self.weights_ = np.array([weights[name] for name in self.parts])
         log.info("score: logits and features weigh %.2f of 1", share)
         return self
 

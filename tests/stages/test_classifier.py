@@ -1,4 +1,4 @@
-"""Stage 3: torchvision's ResNet-18 at width 64, other stems' maps, and what it learns."""
+"""Stage 3: what the classifier learns, and of which network."""
 
 import copy
 
@@ -9,65 +9,11 @@ import torch
 from clad.data.images import ImageSet
 from clad.runtime import Runtime
 from clad.stages.augmentation import Augmentation
-from clad.stages.classifier import Classifier, ResNet18
+from clad.stages.classifier import Classifier
+from clad.stages.resnet import NETWORKS
 from clad.stages.transformations import look_alike
 
 RUNTIME = Runtime()
-
-
-def maps(network, size, channels=1):
-    """(channels, side) after the stem and after each of the eight blocks."""
-    seen = []
-    for module in network.trunk:
-        if type(module).__name__ in ("ReLU", "MaxPool2d", "BasicBlock"):
-            module.register_forward_hook(lambda _m, _i, out: seen.append(tuple(out.shape[1:3])))
-    with torch.inference_mode():
-        network.eval()(torch.zeros(1, channels, size, size))
-    return seen
-
-
-@pytest.mark.parametrize(
-    ("stem", "sides"),
-    [
-        ("torchvision", [14, 7, 7, 7, 4, 4, 2, 2, 1, 1]),  # stem, its pool, eight blocks
-        ("small", [28, 28, 28, 14, 14, 7, 7, 4, 4]),
-        ("small-stride", [14, 14, 14, 7, 7, 4, 4, 2, 2]),
-    ],
-)
-def test_maps_of_each_stem(stem, sides):
-    found = maps(ResNet18(1, 3, width=4, stem=stem), 28)
-    assert [side for _, side in found] == sides
-    assert [width for width, _ in found[-8:]] == [4, 4, 8, 8, 16, 16, 32, 32]
-
-
-@pytest.mark.parametrize("stem", ["torchvision", "small", "small-stride"])
-def test_shapes_of_parameters(stem):
-    network = ResNet18(3, 7, width=6, stem=stem)
-    side = 7 if stem == "torchvision" else 3
-    assert network.trunk[0].weight.shape == (6, 3, side, side)
-    assert network.head.weight.shape == (7, 48)
-    x = torch.zeros(2, 3, 9, 14)
-    assert network.eval().features(x).shape == (2, 48)
-    assert network(x).shape == (2, 7)
-
-
-def test_width_64_is_torchvisions_network():
-    from torchvision.models import resnet18
-
-    theirs = resnet18(num_classes=5).eval()
-    ours = ResNet18(3, 5, width=64, stem="torchvision").eval()
-
-    def count(network):
-        return sum(p.numel() for p in network.parameters())
-
-    assert count(ours) == count(theirs)
-    assert count(ResNet18(1, 5, width=64)) == count(theirs) - 2 * 64 * 7 * 7  # grey: one channel
-    names = [name for name in ours.state_dict() if not name.startswith("standardize.")]
-    weights = dict(zip(names, theirs.state_dict().values(), strict=True))
-    ours.load_state_dict(weights, strict=False)
-    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        assert ours(x)[0].tolist() == pytest.approx(theirs(x)[0].tolist(), abs=1e-4)
 
 
 def accuracy(network, images, labels, runtime):
@@ -76,12 +22,12 @@ def accuracy(network, images, labels, runtime):
 
 
 @pytest.mark.parametrize("stem", ["torchvision", "small", "small-stride"])
-def test_learns_to_tell_kinds_of_images_apart(stem, make_images, kinds, runtime):
-    stage = Classifier(
-        stem=stem, width=16, epochs=10, batch_size=10, learning_rate=0.003, schedule="one-cycle"
-    )
+@pytest.mark.parametrize("network", list(NETWORKS))
+def test_learns_to_tell_kinds_of_images_apart(network, stem, make_images, kinds, runtime):
+    settings = {"learning_rate": 0.003, "schedule": "one-cycle"}
+    stage = Classifier(network=network, stem=stem, width=16, epochs=20, batch_size=10, **settings)
     stage.fit(make_images(), kinds, 3, runtime)
-    assert len(stage.losses_) == 10
+    assert len(stage.losses_) == 20
     assert stage.losses_[-1] < stage.losses_[0]
     assert accuracy(stage.network_, make_images(seed=1), kinds, runtime) >= 0.9
 

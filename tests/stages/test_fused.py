@@ -11,9 +11,9 @@ from clad.data.images import ImageSet
 from clad.errors import FitError
 from clad.runtime import Runtime
 from clad.stages import fused as module
-from clad.stages.classifier import ResNet18
 from clad.stages.fused import PARTS, Fused, of_logits, texture_of, weight_of_classifier
 from clad.stages.layers import FeatureModel
+from clad.stages.resnet import ResNet18
 from clad.stages.transformations import Transformations
 
 RUNTIME = Runtime()
@@ -110,18 +110,24 @@ def test_weight_of_the_classifier_by_hand():
 def test_the_classifier_counts_as_much_as_it_knows_of_the_turns():
     def weights(known, n=10):
         weight = weight_of_classifier(known, n)
-        return pytest.approx([weight, weight, 1 - weight, 1 - weight])
+        return pytest.approx([weight, max(weight, 0.5), (1 - weight) / 2, 1 - weight])
 
     network, fused = fitted(rotations=2)
-    assert fused.weights_.tolist() == [0.5] * 4, "nothing known of the turns, nothing weighed"
+    even = [0.5, 0.5, 0.25, 0.5]
+    assert fused.weights_.tolist() == even, "nothing known of the turns, nothing weighed"
     fused.fit(network, images(), masked(40, 10), RUNTIME, 0.9)
     assert fused.weights_.tolist() == weights(0.9)
+
+    # it knows no turn, and its features tell something all the same
+    fused.fit(network, images(), masked(40, 10), RUNTIME, 0.0)
+    assert fused.weights_.tolist() == [0.25, 0.5, 0.375, 0.75]
 
     # of two clusters logits count half: they tell those too
     both = Halves(np.ones((4, 2)).tolist())
     fused.fit(both, images(), masked(40, 10), RUNTIME, 0.9)
     weight = weight_of_classifier(0.9, 10)
-    assert fused.weights_.tolist() == pytest.approx([weight / 2, weight, 1 - weight, 1 - weight])
+    expected = [weight / 2, weight, (1 - weight) / 2, 1 - weight]
+    assert fused.weights_.tolist() == pytest.approx(expected)
 
     # images of one group are one that says so
     grouped = ImageSet.of(images().read(), groups=np.arange(40) // 5)

@@ -83,23 +83,28 @@ def test_a_gradient_of_zeros_or_none_leaves_a_kernel():
     assert torch.allclose(kernel, torch.ones(2, 3, 1, 1))
 
 
-def stage(optimizer="muon"):
-    return Classifier(
-        stem="small-stride", width=16, epochs=4, batch_size=10, optimizer=optimizer, rounds=1
-    )
+def stage(optimizer="muon", network="resnet8"):
+    settings = {"network": network, "stem": "small-stride", "width": 16}
+    return Classifier(epochs=4, batch_size=10, optimizer=optimizer, rounds=1, **settings)
 
 
-def test_the_classifier_hands_it_all_convolutions_but_the_first(images, kinds, runtime):
-    found = stage().fit(images, kinds, 3, runtime)
+@pytest.mark.parametrize(
+    ("network", "convolutions"),
+    [("resnet8", 2 * 3), ("resnet18", 2 * 8 + 3)],  # of the blocks, and three shortcuts
+)
+def test_the_classifier_hands_it_all_convolutions_but_the_first(
+    network, convolutions, images, kinds, runtime
+):
+    found = stage(network=network).fit(images, kinds, 3, runtime)
     optimizer = found._make_optimizer(found.network_)
     others, kernels = (group["params"] for group in optimizer.param_groups)
     assert len(others) + len(kernels) == len(list(found.network_.parameters()))
-    assert len(kernels) == 16 + 3  # of eight blocks, and three shortcuts
+    assert len(kernels) == convolutions
     assert all(kernel.ndim == 4 for kernel in kernels)
     assert [weight.ndim for weight in others].count(4) == 1
     assert any(weight is found.network_.trunk[0].weight for weight in others)
     assert found.losses_[-1] < found.losses_[0]
-    assert found.losses_ != stage("adamw").fit(images, kinds, 3, runtime).losses_
+    assert found.losses_ != stage("adamw", network).fit(images, kinds, 3, runtime).losses_
 
 
 class KilledError(Exception):

@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as arrays
 from clad.data.images import ImageSet
 from clad.errors import FitError
 from clad.runtime import Runtime
-from clad.stages.classifier import ResNet18
 from clad.stages.odin import ODIN, PERTURBATIONS, choose, log_confidence
+from clad.stages.resnet import ResNet18
 
 
 class Linear(torch.nn.Module):
