@@ -117,21 +117,23 @@ def training(runtime, steps=12):
 
 
 def convolution(runtime, batch=128, maps=256):
-    """The tiny maps that the default network's last blocks see of 32x32 images."""
-    theirs = torch.nn.Conv2d(maps, maps, 3, padding=1, bias=False)
-    x = torch.rand(batch, maps, 2, 2, device=runtime.device)
-    times = {}
-    for name, layer in (("torch's", theirs), ("ours", Convolution(maps, maps))):
-        runtime.place(layer)
+    """The tiny and small maps that the default network's last blocks see of 32x32 images."""
+    for side in (2, 4):
+        theirs = torch.nn.Conv2d(maps, maps, 3, padding=1, bias=False)
+        x = torch.rand(batch, maps, side, side, device=runtime.device, requires_grad=True)
+        times = {}
+        for name, layer in (("torch's", theirs), ("ours", Convolution(maps, maps))):
+            runtime.place(layer)
 
-        def step(layer=layer):
-            with runtime.autocast():
-                layer(x).float().sum().backward()
-            return layer.weight.grad[0, 0, 0, 0].item()
+            def step(layer=layer, x=x):
+                with runtime.autocast():
+                    # under it the first operation rounds, as the layer before does in training
+                    layer(x.to(torch.get_autocast_dtype(x.device.type))).float().sum().backward()
+                return layer.weight.grad[0, 0, 0, 0].item()
 
-        times[name] = seconds(step, repeats=20)
-        ratio = times["torch's"] / times[name]
-        yield f"convolution of 2x2 maps, {name}", 1000 * times[name], "ms", ratio
+            times[name] = seconds(step, repeats=20)
+            ratio = times["torch's"] / times[name]
+            yield f"convolution of {side}x{side} maps, {name}", 1000 * times[name], "ms", ratio
 
 
 def kmeans(_, n=60_000, d=64, k=20):

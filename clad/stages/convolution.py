@@ -1,4 +1,4 @@
-"""A 3x3 convolution that is as fast on tiny maps as the matrix product it amounts to there."""
+"""A 3x3 convolution that is as fast on small maps as the matrix products it amounts to there."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F  # noqa: N812
+from torch.nn.grad import conv2d_input
 
 TINY = 2  # pixels a side; beyond, more of the matrix is zeros than the convolution wastes
+SMALL = 7  # pixels a side; beyond, gathering what each tap sees takes what the product saves
 
 
 class Convolution(nn.Conv2d):
     """A 3x3 convolution of stride 1 with one pixel of padding.
 
-    In maps of at most 2x2 pixels most taps see nothing but padding, and the kernels for CPUs,
-    made for large maps, take several times as long as a matrix product (``benchmarks/speed.py``).
-    The sums are the same. A GPU waits for launches, of which a convolution needs fewest.
+    The kernels for CPUs are made for large maps. In those of at most 2x2 pixels most taps see
+    nothing but padding, and a matrix product is several times as fast; up to 7x7 one is for the
+    gradient of the weights, in bfloat16 (``benchmarks/speed.py``). The sums are the same. A GPU
+    waits for launches, of which a convolution needs fewest.
     """
 
     def __init__(self, inner: int, outer: int) -> None:
@@ -26,9 +30,11 @@ class Convolution(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Float (N, C, H, W) -> (N, D, H, W)."""
-        if max(x.shape[2:]) > TINY or x.is_cuda:
+        side = max(x.shape[2:])
+        if side > SMALL or x.is_cuda or (side > TINY and x.dtype != torch.bfloat16):
             return super().forward(x)
-        result: Tensor = _TinyConvolution.apply(x, self.weight.to(x.dtype))
+        of_its_size = _TinyConvolution if side <= TINY else _SmallConvolution
+        result: Tensor = of_its_size.apply(x, self.weight.to(x.dtype))
         return result
 
 
@@ -59,6 +65,32 @@ class _TinyConvolution(torch.autograd.Function):
         of_weight = matrix.new_zeros(outer, 3, 3, inner).permute(0, 3, 1, 2)
         for (a, b), (i, j), (p, q) in _taps(height, width):
             of_weight[:, :, p, q] += of_matrix[a, b, :, i, j]
+        return of_x, of_weight
+
+
+class _SmallConvolution(torch.autograd.Function):
+    """torch's, but that the weights' gradient is that of the output times what each tap saw."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, padding=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        (gradient,) = gradients
+        of_x = of_weight = None
+        if ctx.needs_input_grad[0]:
+            of_x = conv2d_input(x.shape, weight, gradient, padding=1)
+        if ctx.needs_input_grad[1]:
+            height, width = x.shape[2:]
+            padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+            seen = [padded[:, i:, j:][:, :height, :width] for i in range(3) for j in range(3)]
+            rows = torch.cat(seen, dim=3).flatten(0, 2)
+            of_rows = gradient.permute(0, 2, 3, 1).flatten(0, 2)
+            of_weight = (of_rows.t() @ rows).view(-1, 3, 3, x.shape[1]).permute(0, 3, 1, 2)
         return of_x, of_weight
 
 
