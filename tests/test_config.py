@@ -164,7 +164,10 @@ def test_a_scenarios_own_keys_lie_over_the_common_ones(tmp_path):
         ({"dec": {"cluster": 3}}, "dec.cluster: unknown key; did you mean 'clusters'?"),
         ({"odin": {"temprature": 1}}, "odin.temprature: unknown key; did you mean 'temperature'?"),
         ({"odin": {"xyz": 1}}, "odin.xyz: unknown key; known: temperature, perturbation"),
-        ({"classifier": {"lr": 1}}, "classifier.lr: unknown key; known: network, stem, width, epochs"),
+        (
+            {"classifier": {"lr": 1}},
+            "classifier.lr: unknown key; known: network, stem, width, epochs",
+        ),
     ],
 )
 def test_an_unknown_key_names_the_nearest(values, said):
