@@ -27,7 +27,7 @@ LEAST = 0.5  # for features: they tell something even where the classifier knows
 OF_TEXTURE = 0.5  # of what the classifier leaves: patches are the better witness
 DOUBT = 10  # independent images that say as much as the guess that all parts are as good
 PORTION = 16_384  # images scored at a time: what a score is made of takes some 10 KiB of each
-EARLY = 2  # of the four stages, whose maps are the texture: edges, colours and their repetition
+EARLY = 2  # of the four maps, which are the texture: edges, colours and their repetition
 Parts = dict[str, NDArray[np.float64]]
 
 
