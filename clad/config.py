@@ -281,9 +281,10 @@ def build(values: Mapping[str, Any], source: str = "configuration") -> Config:
 
 
 def build_saved(values: Mapping[str, Any], source: str) -> Config:
-    """The configuration of a saved model, which may be older than some keys; raises as ``build``.
+    """The configuration of a saved model; raises as ``build``.
 
-    What trains is anything by now. The network is what its weights are of.
+    Before format 6 it does not name its network, which was always the ResNet-18. Other keys that an
+    older one lacks matter to training alone, so today's defaults do for them.
     """
     stage3 = values.get("classifier")
     if isinstance(stage3, Mapping):
