@@ -15,7 +15,7 @@ from clad.data.images import ImageSet
 from clad.model import Model
 from clad.runtime import Runtime
 from clad.scoremap import ScoreMap
-from clad.stages.fused import EARLY, Fused, of_logits, texture_of
+from clad.stages.fused import EARLY, Fused, exchanged, of_logits, texture_of
 from clad.stages.layers import FeatureModel
 from clad.stages.odin import log_confidence
 from clad.stages.transformations import Transformations
@@ -29,6 +29,8 @@ def attributions(
     Maps have the images' network size; large where a small change of the pixel changes the score.
     """
     model.classifier.eval().requires_grad_(False)
+    if model.fused is not None and model.fused.colours_ is not None:
+        model.fused.colours_.eval().requires_grad_(False)
     for batch in images.batches(batch_size):
         x = runtime.floats(batch).requires_grad_(True)
         (gradient,) = torch.autograd.grad(score(model, x).sum(), x)
@@ -70,6 +72,8 @@ def _fused(fused: Fused, network: FeatureModel, x: Tensor) -> Tensor:
             torch.from_numpy(a).to(x.device) for a in (fused.patches_, fused.patch_whitening_)
         )
         parts["patches"] = _to_nearest(fused.dictionary_(x) @ of_patches, known)
+    if fused.colours_ is not None:
+        parts["colours"] = exchanged(fused.colours_.head(fused.colours_.features(x)))
     if fused.method != "fused":
         return parts[fused.method]
     z = (torch.stack([parts[name] for name in fused.parts], dim=1).double() - places) / scales

@@ -16,6 +16,7 @@ from clad.runtime import Runtime, log
 TRIAL = 600  # images of the trial; a sixth of them go first, to warm up
 SHARE = 0.9  # of the time is planned with; the rest is for what a trial does not show
 OF_AUTOENCODER = 0.25  # of the time for training, at most
+OF_COLOURS = 0.25  # of the classifier's epochs, where colours are told
 WIDTHS = (16, 32, 64)  # of the classifier
 FEWEST, MOST = 5, 60  # epochs of the classifier: for fewer it is made narrower, for more wider
 
@@ -46,12 +47,13 @@ def within(config: Config, images: ImageSet, trial: Trial, runtime: Runtime) -> 
         clustering = len(images) * of_one["dec"]
         fixed = clustering * config.classifier.rounds + scored * of_one.get("score", 0)
         left = (end - time.monotonic() - fixed) / len(images)
+        of_epoch = of_one["classifier"] + OF_COLOURS * of_one.get("colours", 0)
         most = config.autoencoder.epochs
         first = max(min(int(OF_AUTOENCODER * left / of_one["autoencoder"]), most), 1)
-        epochs = int((left - first * of_one["autoencoder"]) / of_one["classifier"])
+        epochs = int((left - first * of_one["autoencoder"]) / of_epoch)
         if epochs < 1:
             least = time.monotonic() - start + fixed
-            least += (of_one["autoencoder"] + of_one["classifier"]) * len(images)
+            least += (of_one["autoencoder"] + of_epoch) * len(images)
             raise ConfigError(
                 f"budget = {config.budget:g} s: {len(images)} images take at least "
                 f"{math.ceil(least / SHARE)} s on this machine; raise it, or give fewer or smaller "

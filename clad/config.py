@@ -176,6 +176,9 @@ class Classifier(_Section):
         description="tell mirror images too; "
         "auto: where turns are told and augment.flip shows none as the same",
     )
+    recolour: bool = Field(
+        False, description="tell images with red and blue exchanged too (score.colours: apart)"
+    )
     rounds: int = Field(
         2, ge=1, description="that share the epochs; before each but the first, clusters anew"
     )
@@ -211,9 +214,15 @@ class Score(_Section):
         "features",
         "texture",
         "patches",
+        "colours",
         "neighbours",
         "odin",
-    ] = Field("fused", description="fused: of logits, features, texture and patches")
+    ] = Field("fused", description="fused: of logits, features, texture, patches and colours")
+    colours: Literal["auto"] | bool = Field(
+        "auto",
+        description="a second network tells images from those with red and blue exchanged, a part "
+        "of the fused score; auto: where images have three channels",
+    )
     limit: int = Field(5000, ge=2, description="normal images whose features are kept")
 
 

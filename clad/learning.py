@@ -18,11 +18,19 @@ from clad.runtime import Runtime, log, timed
 from clad.stages.augmentation import Augmentation, mirror_share
 from clad.stages.autoencoder import Autoencoder
 from clad.stages.classifier import Classifier
+from clad.stages.colours import Colours
 from clad.stages.dec import DEC
+from clad.stages.fused import COLOURED
 from clad.stages.graph import GraphClustering, centroids
 from clad.stages.kmeans import KMeans, assign
 from clad.stages.odin import choose
-from clad.stages.transformations import choose_transformations, look_alike, share_known
+from clad.stages.transformations import (
+    CHANNELS,
+    choose_transformations,
+    look_alike,
+    need_colours,
+    share_known,
+)
 
 if TYPE_CHECKING:
     from clad.training import Checkpoints
@@ -49,11 +57,13 @@ class Learning:
         augment = self._make_augmentation(images)
         settings = config.classifier
         told = choose_transformations(
-            settings.rotations, settings.mirror, augment.flip, images.shape
+            settings.rotations, settings.mirror, settings.recolour, augment.flip, images.shape
         )
+        coloured = self._tells_colours(images.shape[0])
         if config.score.method == "turns" and len(told) == 1:
             raise FitError(
-                "score.method turns needs classifier.rotations 2 or 4, or classifier.mirror: true"
+                "score.method turns needs classifier.rotations 2 or 4, classifier.mirror: true or "
+                "classifier.recolour: true"
             )
         part, seed = config.validation, runtime.seed_for("validation")
         held_out = validation_split(images, part.fraction, part.maximum, seed)
@@ -77,6 +87,12 @@ class Learning:
             stage3.fit(train, clusters, n_clusters, runtime, checkpoints, augment=augment)
             clusters = self._refine(stage3, stage2, train, unseen, augment, checkpoints)
             n_clusters = int(clusters.max()) + 1
+        colours = None
+        if coloured:
+            with timed("colours", self.seconds):
+                apart = checkpoints and checkpoints.part("colours")
+                colours = Colours(dict(settings))
+                colours.fit(train, unseen, runtime, apart, augment=augment)
         labels = np.empty(len(images), np.int64)
         labels[~held_out] = clusters
         labels[held_out] = self._clusters_of(unseen, train, clusters, stage2, stage3)
@@ -99,7 +115,12 @@ class Learning:
                 alike = look_alike(believed, labels[held_out], n_clusters, told).sum(axis=1)
                 fused = make_fused(config, told, runtime)
                 known = share_known(believed, alike[labels[held_out]])
-                fused.fit(stage3.network_, images, held_out, runtime, known)
+                if colours is None:
+                    fused.fit(stage3.network_, images, held_out, runtime, known)
+                else:
+                    fused.parts = COLOURED
+                    of_colours = colours.network_, colours.known_
+                    fused.fit(stage3.network_, images, held_out, runtime, known, *of_colours)
         self.model_ = Model(
             config=config.model_copy(update={"odin": Odin(**vars(odin))}),
             shape=images.shape,
@@ -116,8 +137,23 @@ class Learning:
             "autoencoder": stage1.losses_,
             "dec": stage2.losses_,
             "classifier": stage3.losses_,
+            **({} if colours is None else {"colours": colours.losses_}),
         }
         return self
+
+    def _tells_colours(self, channels: int) -> bool:
+        """Whether the score needs a network that tells exchanged colours."""
+        wanted, method = self.config.score.colours, self.config.score.method
+        if wanted == "auto":
+            wanted = channels == CHANNELS
+        elif wanted:
+            need_colours("score.colours", channels)
+        if method == "colours" and not wanted:
+            raise FitError(
+                f"score.method colours needs images of {CHANNELS} channels and score.colours: auto "
+                f"or true, got {channels} and {self.config.score.colours}"
+            )
+        return wanted and method in ("fused", "colours")
 
     def _refine(
         self,
@@ -139,7 +175,7 @@ class Learning:
             alike = look_alike(believed, known, n_clusters, stage3.transformations)
             same = alike[:, 1:].any(axis=1).sum()
             if same:
-                log.info("%d of %d clusters look the same turned or mirrored", same, n_clusters)
+                log.info("%d of %d clusters look the same changed", same, n_clusters)
             stage3.refine(
                 train, clusters, n_clusters, runtime, checkpoints, augment=augment, alike=alike
             )

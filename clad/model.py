@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from clad.data.images import ImageSet
 from clad.errors import ModelError
 from clad.runtime import Runtime, memory_advice
 from clad.stages.autoencoder import ConvolutionalAutoencoder
-from clad.stages.fused import PARTS, Fused
+from clad.stages.fused import COLOURED, PARTS, Fused
 from clad.stages.layers import LatentModel, encode
 from clad.stages.neighbours import Neighbours
 from clad.stages.odin import ODIN, log_confidence
@@ -137,6 +138,8 @@ class Model:
                     "whitening": self.fused.patch_whitening_,
                     **_weights(self.fused.dictionary_),
                 }
+            if self.fused.colours_ is not None:
+                arrays["colours"] = _weights(self.fused.colours_)
         document = {
             "kind": KIND,
             "config": self.config.model_dump(mode="json"),
@@ -144,6 +147,7 @@ class Model:
             "clusters": len(self.centers),
             "rotations": self.transformations.rotations,
             "mirrored": self.transformations.mirrored,
+            "recoloured": self.transformations.recoloured,
         }
         return Bundle(arrays, document)
 
@@ -164,15 +168,20 @@ class Model:
             raise ModelError(f"{source}: describes no trained model (odin: auto was not chosen)")
         try:
             channels, height, width = document["shape"]
-            clusters, mirrored = document["clusters"], document.get("mirrored", False)
-            transformations = Transformations(document["rotations"], mirrored)
+            clusters = document["clusters"]
+            transformations = Transformations(
+                document["rotations"],
+                document.get("mirrored", False),
+                document.get("recoloured", False),
+            )
             with torch.device("meta"):  # takes no memory: the numbers may be anything yet
                 autoencoder = ConvolutionalAutoencoder(
                     stage1.architecture, (channels, height, width), stage1.latent_dim
                 )
                 n_outputs = clusters * len(transformations)
-                make = NETWORKS[stage3.network]
-                classifier = make(channels, n_outputs, width=stage3.width, stem=stage3.stem)
+                make = partial(NETWORKS[stage3.network], width=stage3.width, stem=stage3.stem)
+                classifier = make(channels, n_outputs)
+                colours = make(channels, 2) if "colours" in arrays else None
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"{source}: describes no possible model ({error})") from None
 
@@ -186,7 +195,9 @@ class Model:
         }
         load_weights(autoencoder, weights, f"{source}: autoencoder")
         load_weights(classifier, arrays.get("classifier", {}), f"{source}: classifier")
-        for network in (autoencoder, classifier):
+        if colours is not None:
+            load_weights(colours, arrays["colours"], f"{source}: colours")
+        for network in filter(None, (autoencoder, classifier, colours)):
             runtime.place(network).eval()
 
         neighbours = fused = None
@@ -203,7 +214,7 @@ class Model:
             neighbours.scales_ = bundle.array("neighbours", "scales", "float64", (2,), source)
         elif method != "odin":
             shape = (channels, height, width)
-            fused = _fused_of(bundle, source, config, shape, transformations, runtime)
+            fused = _fused_of(bundle, source, config, shape, transformations, runtime, colours)
         return cls(
             config=config,
             shape=(channels, height, width),
@@ -245,12 +256,16 @@ def _fused_of(
     shape: tuple[int, int, int],
     transformations: Transformations,
     runtime: Runtime,
+    colours: ResNet | None,
 ) -> Fused:
     """The fused score in a bundle; that of format 2 has no patches, and its parts weigh alike."""
     fused = make_fused(config, transformations, runtime)
+    fused.colours_ = colours
     patches = bundle.arrays.get("patches")
     if patches is None:
         fused.parts = PARTS[:-1]
+    elif colours is not None:
+        fused.parts = COLOURED
     n_parts, penultimate = len(fused.parts), 8 * config.classifier.width
     texture = penultimate * 3 // 4  # two for each of width + 2 * width maps
     features = bundle.arrays.get("fused", {}).get("features", np.empty((0, 0)))

@@ -11,12 +11,16 @@ from clad.attribution import attributions, score
 from clad.data.images import ImageSet
 
 
-@pytest.fixture(scope="module", params=["fused", "texture", "energy", "neighbours", "odin"])
+@pytest.fixture(
+    scope="module", params=["fused", "texture", "energy", "colours", "neighbours", "odin"]
+)
 def fitted(request, detector, normals):
     if request.param == "fused":  # the default
         return detector
     settings = {**detector.config_.model_dump(), "score": {"method": request.param}}
     settings["odin"] = {"perturbation": 0.0}
+    if request.param == "colours":
+        settings["images"] = {"channels": 3}
     return CLAD(settings).fit(normals)
 
 

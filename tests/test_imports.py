@@ -55,6 +55,7 @@ STAGES = {
     "dec": {"augmentation", "kmeans", "graph"},
     "graph": {"kmeans"},
     "classifier": {"augmentation", "graph", "muon", "resnet", "transformations"},
+    "colours": {"augmentation", "classifier", "transformations"},
     "resnet": {"convolution"},
     "neighbours": {"transformations"},
     "fused": {"neighbours", "patches", "transformations"},

@@ -15,6 +15,7 @@ from clad.runtime import Runtime
 from clad.stages.augmentation import Augmentation
 from clad.stages.autoencoder import Autoencoder
 from clad.stages.classifier import Classifier
+from clad.stages.colours import Colours
 from clad.stages.dec import DEC
 from clad.stages.fused import Fused
 from clad.stages.kmeans import KMeans
@@ -98,11 +99,13 @@ OTHER = {
     "classifier.schedule": "constant",
     "classifier.rotations": 4,
     "classifier.mirror": True,
+    "classifier.recolour": True,
     "classifier.rounds": 1,
     "classifier.agreement": 0.0,
     "odin.temperature": 2.0,
     "odin.perturbation": 0.05,
     "score.method": "fused",
+    "score.colours": False,
     "score.limit": 9,
     "threshold.method": "gaussian",
     "threshold.alpha": 0.4,
@@ -121,6 +124,8 @@ BESIDE = {
     **{f"local.{key}": TILES for key in ("crops", *TILES["local"], "learning_rate")},
     "calibration.folds": {"calibration": {"method": "cross", "folds": 2}},
     "score.limit": {"score": {"method": "fused"}},
+    "score.colours": {"score": {"method": "fused"}, "images": {"channels": 3}},
+    "classifier.recolour": {"images": {"channels": 3}},
     "classifier.rounds": {"classifier": {"epochs": 2}},
     "classifier.agreement": {
         "dec": {"clusters": "auto"},
@@ -163,7 +168,14 @@ USERS_OF_KEYS = {
 }
 # It shows in who is called at all, or beside calls for something else.
 CHOICES = {
-    *("score.method", "calibration.method", "tiles.score", "tiles.top", "tiles.regions"),
+    *(
+        "score.method",
+        "score.colours",
+        "calibration.method",
+        "tiles.score",
+        "tiles.top",
+        "tiles.regions",
+    ),
     *("local.crops", "budget"),
 }
 CALLED = {"dec.clusters": "n_clusters", "tiles.samples": "n"}
@@ -287,7 +299,7 @@ def reads(tree):
 
 
 STAGES = [
-    *(Augmentation, Autoencoder, KMeans, DEC, Classifier, ODIN, Neighbours, Fused),
+    *(Augmentation, Autoencoder, KMeans, DEC, Classifier, Colours, ODIN, Neighbours, Fused),
     Local,
 ]
 

@@ -528,7 +528,7 @@ def test_turns_that_normal_images_do_not_show_are_dropped(tiny, normals, caplog)
     caplog.set_level("INFO", "clad")
     alike_upside_down = np.maximum(normals, normals[:, ::-1, ::-1])
     CLAD(tiny).fit(alike_upside_down[:250])
-    assert "of 3 clusters look the same turned" in caplog.text
+    assert "of 3 clusters look the same changed" in caplog.text
 
 
 def test_mirror_images_are_told_where_they_are_not_shown_as_the_same(tiny, normals):
@@ -550,6 +550,41 @@ def test_turns_are_no_score_without_turns(tiny, normals):
     tiny["score"] = {"method": "turns"}
     tiny["classifier"]["rotations"] = 1
     with pytest.raises(FitError, match=r"score\.method turns needs classifier\.rotations 2 or 4"):
+        CLAD(tiny).fit(normals[:120])
+
+
+def test_images_of_three_channels_have_colours_to_tell(tiny, normals, tmp_path):
+    tiny["score"] = {"method": "fused"}
+    assert CLAD(tiny).fit(normals[:150]).model_.fused.colours_ is None, "these are grey"
+    red = np.stack([normals, normals // 2, normals // 4], axis=-1)
+    found = CLAD(tiny).fit(red[:150])
+    assert found.model_.fused.colours_ is not None
+    assert {"colours"} < set(found.losses_), "it has a training curve"
+    found.save(tmp_path / "model")
+    loaded = CLAD.load(tmp_path / "model")
+    np.testing.assert_array_equal(
+        loaded.decision_function(red[150:200]), found.decision_function(red[150:200])
+    )
+    tiny["score"]["colours"] = False
+    assert CLAD(tiny).fit(red[:150]).model_.fused.colours_ is None
+    tiny["score"] = {"method": "colours"}
+    alone = CLAD(tiny).fit(red[:150])
+    score, parts = alone.decision_function(red[150:200]), alone.measure(red[150:200]).parts
+    np.testing.assert_array_equal(score, parts["colours"])
+    exchanged = alone.decision_function(red[150:200, ..., ::-1])
+    assert np.median(exchanged) > np.median(score)
+
+
+def test_grey_images_have_no_colours_to_tell(tiny, normals):
+    tiny["score"] = {"method": "fused", "colours": True}
+    with pytest.raises(ConfigError, match=r"score\.colours = true .* have 1 channel, not 3"):
+        CLAD(tiny).fit(normals[:120])
+    tiny["score"] = {"method": "colours"}
+    with pytest.raises(FitError, match=r"score\.method colours needs images of 3 channels"):
+        CLAD(tiny).fit(normals[:120])
+    tiny["score"] = {"method": "fused"}
+    tiny["classifier"]["recolour"] = True
+    with pytest.raises(ConfigError, match=r"classifier\.recolour = true .* have 1 channel, not 3"):
         CLAD(tiny).fit(normals[:120])
 
 
@@ -725,7 +760,7 @@ def test_a_tensor_of_another_shape_is_named_with_both(copied):
 
 def test_a_newer_format_is_refused(copied):
     rewrite(copied, lambda m: m.update(format=artifact.FORMAT + 1))
-    with pytest.raises(ModelError, match=r"format 7, this version of clad reads 2 to 6; upgrade"):
+    with pytest.raises(ModelError, match=r"format 8, this version of clad reads 2 to 7; upgrade"):
         CLAD.load(copied)
 
 

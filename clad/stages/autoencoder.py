@@ -145,7 +145,7 @@ class Autoencoder:
 
         ``augment`` makes the copies that ``denoise`` and ``contrastive`` ask for.
         """
-        turned = choose_transformations("auto", False, False, images.shape)
+        turned = choose_transformations("auto", False, False, False, images.shape)
         with runtime.seeded("autoencoder", "weights"):
             network = ConvolutionalAutoencoder(self.architecture, images.shape, self.latent_dim)
             head = nn.Linear(self.latent_dim, len(turned)) if self.turns else None

@@ -32,10 +32,11 @@ FEWEST, MOST = 5, 60
 class Classifier:
     """Trains a ResNet to tell the pseudo-labels apart: cross-entropy, AdamW or Muon.
 
-    With ``rotations`` of 2 or 4 it must tell the turn of each image too, and with ``mirror``
-    whether it is mirrored: an image is changed at random by one of T ``transformations`` and its
-    class is label * T + their number. What it learns then depends on the images' content where the
-    clusters do not (Gidaris et al. 2018, Golan and El-Yaniv 2018).
+    With ``rotations`` of 2 or 4 it must tell the turn of each image too, with ``mirror`` whether it
+    is mirrored, and with ``recolour`` whether red and blue are exchanged: an image is changed at
+    random by one of T ``transformations`` and its class is label * T + their number. What it learns
+    then depends on the images' content where the clusters do not (Gidaris et al. 2018, Golan and
+    El-Yaniv 2018).
 
     ``epochs="auto"`` shows it ``SHOWN`` pixels, in ``FEWEST`` to ``MOST`` epochs. They are shared
     out among ``rounds``: ``fit`` is the first, and each ``refine`` after it trains the same trunk
@@ -58,11 +59,13 @@ class Classifier:
         schedule: str = "constant",
         rotations: int = 1,
         mirror: bool = False,
+        recolour: bool = False,
         rounds: int = 1,
         agreement: float = 0.0,
     ) -> None:
         self.rotations = rotations
         self.mirror = mirror
+        self.recolour = recolour
         self.rounds = rounds
         self.agreement = agreement
         self.network: Network = network
@@ -78,7 +81,7 @@ class Classifier:
     @property
     def transformations(self) -> Transformations:
         """What it must tell beside the cluster."""
-        return Transformations(self.rotations, self.mirror)
+        return Transformations(self.rotations, self.mirror, self.recolour)
 
     def fit(
         self,

@@ -1,4 +1,4 @@
-"""Stage 4, the default score: what logits, features, texture and patches say, joined."""
+"""Stage 4, the default score: what logits, features, texture, patches and colours say, joined."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from clad.stages.neighbours import kept, nearest
 from clad.stages.patches import PatchFeatures
 from clad.stages.transformations import UNCHANGED, Transformations
 
-Method = Literal["fused", "logits", "energy", "turns", "features", "texture", "patches"]
+Method = Literal["fused", "logits", "energy", "turns", "features", "texture", "patches", "colours"]
 PARTS = ("logits", "features", "texture", "patches")
+COLOURED = (*PARTS, "colours")
 MOST = 0.8  # of the weight for the classifier: turns are told before all of a class is learnt
 OF_CLUSTERS = 0.5  # of that for logits that tell clusters apart: features are the better witness
 LEAST = 0.5  # for features: they tell something even where the classifier knows no transformation
@@ -41,17 +42,19 @@ class Fused:
     arXiv 2204.06507). ``texture``: the same distance of the means and deviations of the early
     stages' maps, in units of their covariance (Mahalanobis); the classifier is trained to overlook
     such things, and some anomalies are just that. ``patches``: the same distance of
-    ``PatchFeatures``, which no classifier had a hand in. To compare with: ``energy`` and ``turns``,
-    of the logits too (``of_logits``).
+    ``PatchFeatures``, which no classifier had a hand in. ``colours``, of images that have three:
+    the log-odds that red and blue are exchanged, by the network of ``Colours``. To compare with:
+    ``energy`` and ``turns``, of the logits too (``of_logits``).
 
-    ``fused`` standardises these four on normal images the classifier was not trained on and joins
+    ``fused`` standardises these on normal images the classifier was not trained on and joins
     them by Fisher's method: -sum w log(1 - Phi(z)). One that is high raises the score, and the
     others cannot take that back. The weights come from the same images. With c the share of the
     entropy of their transformations that the classifier removes (``share_known``), logits and
     features count w = c^2 / (c^2 + (1 - c)^2), nearer to a half where few images say so and four
-    fifths at most (``weight_of_classifier``), patches the rest and texture half of it; of several
-    clusters logits count half, and features never less than a half. No anomaly is involved.
-    ``parts`` are those joined: models of format 2 have no patches.
+    fifths at most (``weight_of_classifier``), patches the rest, texture half of it and colours the
+    share of it that their network knows of them; of several clusters logits count half, and
+    features never less than a half. No anomaly is involved. ``parts`` are those joined: ``PARTS``,
+    ``COLOURED``, or, in models of format 2, no patches.
     """
 
     def __init__(
@@ -76,18 +79,21 @@ class Fused:
         held_out: NDArray[np.bool_],
         runtime: Runtime,
         known: float = 0.5,
+        colours: FeatureModel | None = None,
+        of_colours: float = 0.5,
     ) -> Fused:
         """Keep what at most ``limit`` of the images trained on are like.
 
         ``held_out``: bool (N,), the images that the network was not trained on. ``known``: the
         share of the entropy of their transformations that the network removes (``share_known``); by
-        default all parts weigh the same.
+        default all parts weigh the same. ``colours``, ``of_colours``: where they are one of the
+        parts, the network that tells exchanged ones, and the share that it knows of these.
 
         Sets ``features_`` float32 (R, M, F), ``textures_`` float32 (R, M, E), ``whitening_``
         float32 (E, E), ``dictionary_``, ``patches_`` float32 (M, P), ``patch_whitening_`` float32
-        (P, P), ``places_`` and ``scales_`` float64 (4,), the mean and standard deviation of each
-        part over the images held out, their ``weights_`` float64 (4,), and ``kept_`` bool (N,), the
-        images that were kept.
+        (P, P), ``places_`` and ``scales_`` float64 (parts,), the mean and standard deviation of
+        each part over the images held out, their ``weights_`` float64 (parts,), ``colours_``, the
+        network or None, and ``kept_`` bool (N,), the images that were kept.
         Raises FitError for fewer than two images held out.
         """
         if held_out.sum() < 2:
@@ -105,6 +111,7 @@ class Fused:
         patches = rows_of(self.dictionary_, trained, runtime, "patches")
         self.patch_whitening_ = _whitening(patches)
         self.patches_ = _whitened(patches, self.patch_whitening_)
+        self.colours_ = colours
         unseen = images.take(held_out)
         parts = self._parts(network, unseen, runtime, None, self.parts)[0]
         values = np.stack([parts[name] for name in self.parts])
@@ -118,6 +125,7 @@ class Fused:
             "features": max(share, LEAST),
             "texture": (1 - share) * OF_TEXTURE,
             "patches": 1 - share,
+            "colours": (1 - share) * of_colours,
         }
         self.weights_ = np.array([weights[name] for name in self.parts])
         log.info("score: logits and features weigh %.2f of 1", share)
@@ -186,7 +194,23 @@ class Fused:
             patches = rows_of(self.dictionary_, images, runtime, "patches")
             patches = _whitened(patches, self.patch_whitening_)
             parts["patches"] = nearest(patches, self.patches_, own)
+        if "colours" in wanted:
+            parts["colours"] = self._exchanged(images, runtime)
         return parts, upright
+
+    def _exchanged(
+        self, images: ImageSet, runtime: Runtime, batch_size: int = 512
+    ) -> NDArray[np.float64]:
+        """The log-odds (N,) that red and blue are exchanged."""
+        assert self.colours_ is not None
+        network = self.colours_.eval()
+
+        def odds(x: Tensor) -> Tensor:
+            with runtime.autocast(scoring=True):
+                features = network.features(x)
+            return exchanged(network.head(features))
+
+        return rows_of(odds, images, runtime, "colours", batch_size).astype(np.float64)
 
     @torch.inference_mode()
     def _respond(
@@ -262,6 +286,11 @@ def of_logits(logits: Tensor, turn: int, n: int) -> dict[str, Tensor]:
     own = logits[:, turn::n]
     energy = -own.logsumexp(dim=1)
     return {"logits": -own.amax(dim=1), "energy": energy, "turns": logits.logsumexp(dim=1) + energy}
+
+
+def exchanged(logits: Tensor) -> Tensor:
+    """The log-odds (N,) of the second of two classes, by their logits (N, 2)."""
+    return logits[:, 1] - logits[:, 0]
 
 
 def texture_of(maps: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
-"""Turns and mirror images: what stage 3 can be asked to tell beside the cluster."""
+"""Turns, mirror images and exchanged colours: what stage 3 can tell beside the cluster."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain, combinations
 from typing import Literal
 
 import numpy as np
@@ -16,12 +15,14 @@ from clad.errors import ConfigError
 TOLD = 0.6  # of pairs of transformations told right; at 0.5 they are guessed
 SHARPEST = 10.0  # the inverse of the temperature, at most
 ASKED = 20  # images of a cluster, at least, for an answer
+CHANNELS = 3  # of images that have red and blue to exchange
 
 
 @dataclass(frozen=True)
 class Transformations:
-    """Equal turns of an image, ``rotations`` (1, 2 or 4) of them, and if ``mirrored`` as many of
-    its mirror image. Number 0 leaves it as it is.
+    """Equal turns of an image, ``rotations`` (1, 2 or 4) of them; if ``mirrored`` as many of its
+    mirror image; and if ``recoloured`` all of these with red and blue exchanged. Number 0 leaves it
+    as it is.
 
     They are a group: one after the other is again one of them (of 4 and their mirror images, the
     symmetries of the square). Raises ValueError for any other number of rotations.
@@ -29,19 +30,23 @@ class Transformations:
 
     rotations: int = 1
     mirrored: bool = False
+    recoloured: bool = False
 
     def __post_init__(self) -> None:
-        if self.rotations not in (1, 2, 4) or not isinstance(self.mirrored, bool):
-            raise ValueError(f"no transformations: {self.rotations!r} turns, {self.mirrored!r}")
+        flags = self.mirrored, self.recoloured
+        if self.rotations not in (1, 2, 4) or not all(isinstance(flag, bool) for flag in flags):
+            raise ValueError(f"no transformations: {self.rotations!r} turns, {flags!r}")
 
     def __len__(self) -> int:
-        return self.rotations * (1 + self.mirrored)
+        return self.rotations * (1 + self.mirrored) * (1 + self.recoloured)
 
     def apply(self, x: Tensor, number: int) -> Tensor:
-        """Images (N, C, H, W), each by the same one: turned, then mirrored."""
-        mirror, turn = divmod(number, self.rotations)
+        """Images (N, C, H, W), each by the same one: turned, then mirrored, then recoloured."""
+        rest, turn = divmod(number, self.rotations)
+        recolour, mirror = divmod(rest, 1 + self.mirrored)
         x = torch.rot90(x, turn * (4 // self.rotations), dims=(2, 3))
-        return x.flip(3) if mirror else x
+        x = x.flip(3) if mirror else x
+        return x.flip(1) if recolour else x
 
     def apply_each(self, x: Tensor, numbers: Tensor) -> Tensor:
         """Every image (N, C, H, W) by its own, of ``numbers`` (N,)."""
@@ -53,22 +58,30 @@ class Transformations:
 
     def after(self) -> NDArray[np.int64]:
         """int64 (T, T): at [a, b] the one that does what b does and then a."""
-        mirror, turn = np.divmod(np.arange(len(self)), self.rotations)
+        rest, turn = np.divmod(np.arange(len(self)), self.rotations)
+        recolour, mirror = np.divmod(rest, 1 + self.mirrored)
         # turned and then mirrored is mirrored and then turned the other way
         turns = np.where(mirror == 1, -turn[:, None], turn[:, None]) + turn
-        mirrors = (mirror[:, None] + mirror) % 2
-        return (mirrors * self.rotations + turns % self.rotations).astype(np.int64)
+        mirrors, recolours = ((each[:, None] + each) % 2 for each in (mirror, recolour))
+        changed = recolours * (1 + self.mirrored) + mirrors
+        return (changed * self.rotations + turns % self.rotations).astype(np.int64)
 
     def subgroups(self) -> NDArray[np.bool_]:
         """bool (S, T): each set of them that is a group as well, small ones first."""
-        after, others = self.after(), range(1, len(self))
-        sets = chain.from_iterable(combinations(others, n) for n in range(len(self)))
-        groups = [
-            members
-            for members in ([0, *some] for some in sets)
-            if np.isin(after[np.ix_(members, members)], members).all()
-        ]
-        return np.array([np.isin(np.arange(len(self)), members) for members in groups])
+        after = self.after()
+        found = new = {frozenset([0])}
+        while new:  # one more member, and all that then follow from it
+            new = {_closed(group | {one}, after) for group in new for one in range(1, len(self))}
+            new -= found
+            found = found | new
+        groups = sorted(found, key=lambda group: (len(group), sorted(group)))
+        return np.array([np.isin(np.arange(len(self)), list(group)) for group in groups])
+
+
+def _closed(members: frozenset[int], after: NDArray[np.int64]) -> frozenset[int]:
+    """The members and all that any of them make one after the other."""
+    more = members | {int(one) for one in after[np.ix_(list(members), list(members))].flat}
+    return more if more == members else _closed(more, after)
 
 
 UNCHANGED = Transformations()
@@ -77,6 +90,7 @@ UNCHANGED = Transformations()
 def choose_transformations(
     rotations: int | Literal["auto"],
     mirror: bool | Literal["auto"],
+    recolour: bool,
     flipped: bool,
     shape: tuple[int, int, int],
 ) -> Transformations:
@@ -84,9 +98,10 @@ def choose_transformations(
 
     ``auto`` is as many turns as keep the shape; and mirror images, where there are turns to tell
     and no ``flipped`` copies are shown as the same. Raises ConfigError where quarter turns would
-    change the shape, or mirror images are to be told and are shown as the same.
+    change the shape, mirror images are to be told and are shown as the same, or colours are to be
+    exchanged and there are none.
     """
-    _, height, width = shape
+    channels, height, width = shape
     if rotations == "auto":
         rotations = 4 if height == width else 2
     elif rotations == 4 and height != width:
@@ -101,7 +116,18 @@ def choose_transformations(
             "classifier.mirror = true would tell mirror images apart that augment.flip shows as "
             "the same; set one of the two to false"
         )
-    return Transformations(rotations, mirror)
+    if recolour:
+        need_colours("classifier.recolour", channels)
+    return Transformations(rotations, mirror, recolour)
+
+
+def need_colours(key: str, channels: int) -> None:
+    """Raise ConfigError where ``key``, which is true, has no red and blue to exchange."""
+    if channels != CHANNELS:
+        raise ConfigError(
+            f"{key} = true exchanges red and blue, and the images have "
+            f"{channels} channel{'s' * (channels > 1)}, not {CHANNELS}; set it to false"
+        )
 
 
 def look_alike(

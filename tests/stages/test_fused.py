@@ -11,7 +11,15 @@ from clad.data.images import ImageSet
 from clad.errors import FitError
 from clad.runtime import Runtime
 from clad.stages import fused as module
-from clad.stages.fused import PARTS, Fused, of_logits, texture_of, weight_of_classifier
+from clad.stages.fused import (
+    COLOURED,
+    PARTS,
+    Fused,
+    exchanged,
+    of_logits,
+    texture_of,
+    weight_of_classifier,
+)
 from clad.stages.layers import FeatureModel
 from clad.stages.resnet import ResNet18
 from clad.stages.transformations import Transformations
@@ -69,6 +77,12 @@ def test_scores_of_logits_by_hand():
     )
 
 
+def test_log_odds_of_exchanged_colours_by_hand():
+    """Three to one that they are as they should be."""
+    logits = torch.tensor([[3.0, 1.0], [1.0, 1.0]]).log()
+    assert exchanged(logits).tolist() == pytest.approx([-math.log(3), 0.0])
+
+
 def joining(weights=(1.0, 1.0, 1.0, 1.0)):
     fused = Fused()
     fused.places_, fused.scales_ = np.array([1.0, 2.0, 3.0, 0.0]), np.array([1.0, 0.5, 2.0, 1.0])
@@ -95,6 +109,23 @@ def test_a_part_that_is_low_does_not_take_back_what_another_says():
     assert join(5.0, -9.0, -9.0, -9.0) > join(2.0, 2.0, 0.0, 0.0)
     assert np.isfinite(join(60.0, 60.0, 60.0, 60.0))
     assert join(60.0, 0.0, 0.0, 0.0) > join(50.0, 0.0, 0.0, 0.0)
+
+
+def test_colours_are_a_part_that_counts_as_much_as_is_known_of_them():
+    """Of the features that the network has, the image's upper pixels, the second is their logit."""
+    given = images(), masked(40, 10), RUNTIME
+    fused = Fused(limit=99, parts=COLOURED)
+    fused.fit(Halves(np.eye(2).tolist()), *given, 0.9, Halves([[1, 0], [0, 1]]), 0.4)
+    share = weight_of_classifier(0.9, 10)
+    assert fused.weights_[-2:].tolist() == pytest.approx([1 - share, 0.4 * (1 - share)])
+    new = images(seed=1)
+    _, _, parts = fused.score(Halves(np.eye(2).tolist()), new, RUNTIME)
+    left, right = new.read()[:, 0, 0].astype(float).T / 255
+    np.testing.assert_allclose(parts["colours"], right - left, atol=1e-6)
+    alone = Fused("colours", limit=99, parts=COLOURED)
+    alone.fit(Halves(np.eye(2).tolist()), *given, 0.9, Halves([[1, 0], [0, 1]]), 0.4)
+    only = alone.score(Halves(np.eye(2).tolist()), new, RUNTIME)[0]
+    np.testing.assert_array_equal(only, parts["colours"])
 
 
 def test_weight_of_the_classifier_by_hand():

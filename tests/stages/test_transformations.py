@@ -1,4 +1,4 @@
-"""Turns and mirror images, told by hand on a 2x2 image."""
+"""Turns, mirror images and exchanged colours, told by hand on a 2x2 image."""
 
 import math
 
@@ -24,7 +24,10 @@ DONE = (
     *([[2, 1], [4, 3]], [[4, 2], [3, 1]], [[3, 4], [1, 2]], [[1, 3], [2, 4]]),  # then mirrored
 )
 TURNS, HALF, SQUARE = Transformations(4), Transformations(2), Transformations(4, mirrored=True)
+COLOURS = Transformations(recoloured=True)
 EVERY = [Transformations(n, mirrored) for n in (1, 2, 4) for mirrored in (False, True)]
+ALL = [*EVERY, *(Transformations(each.rotations, each.mirrored, True) for each in EVERY)]
+COLOURED = torch.arange(12.0).reshape(1, 3, 2, 2)
 
 
 @pytest.mark.parametrize("number", range(8))
@@ -43,26 +46,42 @@ def test_every_image_by_its_own():
     assert changed[:, 0].tolist() == [DONE[number] for number in numbers]
 
 
-@pytest.mark.parametrize("every", EVERY)
+def test_red_and_blue_are_exchanged_and_green_stays():
+    assert COLOURS.apply(COLOURED, 1)[0, :, 0, 0].tolist() == [8, 4, 0]
+    assert len(COLOURS) == 2
+    every = Transformations(4, mirrored=True, recoloured=True)
+    assert len(every) == 16
+    for number in range(8):
+        exchanged = SQUARE.apply(COLOURED, number)[:, [2, 1, 0]]
+        assert every.apply(COLOURED, number + 8).equal(exchanged)
+
+
+@pytest.mark.parametrize("every", ALL)
 def test_one_after_the_other_is_again_one_of_them(every):
     after = every.after()
     assert after.shape == (len(every), len(every))
     for a in range(len(every)):
         for b in range(len(every)):
-            both = every.apply(every.apply(IMAGE, b), a)
-            assert both.equal(every.apply(IMAGE, int(after[a, b])))
+            both = every.apply(every.apply(COLOURED, b), a)
+            assert both.equal(every.apply(COLOURED, int(after[a, b])))
 
 
-@pytest.mark.parametrize(("every", "count"), [*zip(EVERY, (1, 2, 2, 5, 3, 10), strict=True)])
+COUNTS = (1, 2, 2, 5, 3, 10, *(2, 5, 5, 16, 8, 35))
+
+
+@pytest.mark.parametrize(("every", "count"), [*zip(ALL, COUNTS, strict=True)])
 def test_their_subgroups(every, count):
-    """The symmetries of the square have ten subgroups, those of an oblong five."""
+    """The symmetries of the square have ten subgroups, those of an oblong five; with colours, which
+    are another group of two, 35 and 16."""
     subgroups = every.subgroups()
     assert len(np.unique(subgroups, axis=0)) == len(subgroups) == count
     assert subgroups[:, 0].all()
     assert (len(every) % subgroups.sum(axis=1) == 0).all(), "Lagrange"
 
 
-@pytest.mark.parametrize("wrong", [(3, False), (0, False), (-4, False), (4, "yes"), ([4], False)])
+@pytest.mark.parametrize(
+    "wrong", [(3, False), (0, False), (-4, False), (4, "yes"), ([4], False), (4, True, 1)]
+)
 def test_no_other_transformations(wrong):
     with pytest.raises(ValueError, match="no transformations"):
         Transformations(*wrong)
@@ -72,16 +91,20 @@ SQUARES, OBLONG = (3, 32, 32), (3, 32, 40)
 
 
 def test_auto_keeps_the_shape_and_tells_mirror_images_unless_they_are_shown_as_the_same():
-    assert choose_transformations("auto", "auto", False, SQUARES) == SQUARE
-    assert choose_transformations("auto", "auto", True, SQUARES) == TURNS
-    assert choose_transformations("auto", False, False, SQUARES) == TURNS
-    assert choose_transformations("auto", "auto", True, OBLONG) == HALF
-    assert choose_transformations(1, "auto", False, SQUARES) == Transformations()
-    assert choose_transformations(1, True, False, SQUARES) == Transformations(1, mirrored=True)
+    choose = choose_transformations
+    assert choose("auto", "auto", False, False, SQUARES) == SQUARE
+    assert choose("auto", "auto", False, True, SQUARES) == TURNS
+    assert choose("auto", False, False, False, SQUARES) == TURNS
+    assert choose("auto", "auto", False, True, OBLONG) == HALF
+    assert choose(1, "auto", False, False, SQUARES) == Transformations()
+    assert choose(1, True, False, False, SQUARES) == Transformations(1, mirrored=True)
+    assert choose(1, False, True, False, SQUARES) == COLOURS
     with pytest.raises(ConfigError, match=r"classifier.rotations = 4 needs square .* 32x40"):
-        choose_transformations(4, False, False, OBLONG)
+        choose(4, False, False, False, OBLONG)
     with pytest.raises(ConfigError, match=r"classifier.mirror = true .* augment.flip"):
-        choose_transformations("auto", True, True, SQUARES)
+        choose("auto", True, False, True, SQUARES)
+    with pytest.raises(ConfigError, match=r"classifier.recolour = true .* 1 channel, not 3"):
+        choose("auto", False, True, False, (1, 32, 32))
 
 
 def beliefs(transformations, alike, n=20):
@@ -98,7 +121,7 @@ def alike_of(transformations, alike, n=20):
     return np.flatnonzero(found).tolist()
 
 
-@pytest.mark.parametrize("every", EVERY)
+@pytest.mark.parametrize("every", ALL)
 def test_a_cluster_looks_the_same_by_any_group_of_transformations(every):
     for members in every.subgroups():
         members = np.flatnonzero(members).tolist()
