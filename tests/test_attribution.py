@@ -20,7 +20,7 @@ def fitted(request, detector, normals):
     settings = {**detector.config_.model_dump(), "score": {"method": request.param}}
     settings["odin"] = {"perturbation": 0.0}
     if request.param == "colours":
-        settings["images"] = {"channels": 3}
+        settings["images"]["channels"] = 3
     return CLAD(settings).fit(normals)
 
 
