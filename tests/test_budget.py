@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from clad import CLAD
+from clad import CLAD, budget
 from clad.budget import MOST, SHARE, TRIAL, within
 from clad.checkpoints import CheckpointFolder
 from clad.config import build
@@ -14,6 +14,7 @@ from clad.data.images import ImageSet
 from clad.errors import ConfigError
 from clad.provenance import fingerprint
 from clad.runtime import Runtime
+from clad.stages import colours
 
 N = 10_000
 
@@ -24,14 +25,16 @@ class Trial:
     It takes no time itself, so that what is left can be worked out.
     """
 
-    def __init__(self, growth=1):
+    def __init__(self, growth=1, **more):
         self.growth = growth
+        self.more = more
         self.asked = []
 
     def __call__(self, config, images):
         self.asked.append((config, len(images)))
         classifier = 2e-3 * (config.classifier.width / 32) ** self.growth
         cost = {"autoencoder": 1e-3, "dec": 1e-4, "classifier": classifier, "score": 1e-4}
+        cost.update(self.more)
         return {stage: value * len(images) for stage, value in cost.items()}, len(images)
 
 
@@ -62,6 +65,13 @@ def test_epochs_by_hand(images):
     assert [n for _, n in trial.asked] == [TRIAL // 6, TRIAL], "the first one warms up"
     config = trial.asked[1][0]
     assert (config.budget, config.classifier.epochs, config.autoencoder.epochs) == (None, 1, 1)
+
+
+def test_colours_have_a_quarter_of_the_epochs(images):
+    """As above, and an epoch of colours takes 20 s too: the 277.4 s hold 11 of 20 + 20 / 4 s."""
+    assert budget.OF_COLOURS == colours.SHARE == 1 / 4
+    found = chosen(images, Trial(colours=2e-3), budget="400s")
+    assert (found["autoencoder"]["epochs"], found["classifier"]["epochs"]) == (8, 11)
 
 
 def test_little_time_makes_the_classifier_narrower_and_much_makes_it_wider(images):
