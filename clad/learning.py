@@ -175,7 +175,7 @@ class Learning:
             alike = look_alike(believed, known, n_clusters, stage3.transformations)
             same = alike[:, 1:].any(axis=1).sum()
             if same:
-                log.info("%d of %d clusters look the same changed", same, n_clusters)
+                log.info("%d of %d clusters look the same transformed", same, n_clusters)
             stage3.refine(
                 train, clusters, n_clusters, runtime, checkpoints, augment=augment, alike=alike
             )

@@ -528,7 +528,7 @@ def test_turns_that_normal_images_do_not_show_are_dropped(tiny, normals, caplog)
     caplog.set_level("INFO", "clad")
     alike_upside_down = np.maximum(normals, normals[:, ::-1, ::-1])
     CLAD(tiny).fit(alike_upside_down[:250])
-    assert "of 3 clusters look the same changed" in caplog.text
+    assert "of 3 clusters look the same transformed" in caplog.text
 
 
 def test_mirror_images_are_told_where_they_are_not_shown_as_the_same(tiny, normals):

@@ -174,6 +174,7 @@ def _attacks(trap: Trap, into: Path) -> dict[str, Callable[[Path], None]]:
         "clusters-a-billion": document("clusters", value=10**9),
         "rotations-negative": document("rotations", value=-4),
         "mirrored-text": document("mirrored", value="yes"),
+        "recoloured-text": document("recoloured", value="yes"),
         "config-python": document("config", "seed", value="!!python/object/apply:os.system [id]"),
         "config-unknown": document("config", "import", value="os"),
         # the calibration

@@ -43,6 +43,17 @@ def test_it_learns_which_colours_are_exchanged_in_a_quarter_of_the_epochs(reddis
     assert reddish.known_ > 0.9
 
 
+def test_a_run_cut_off_ends_at_the_same_weights(equal, resume):
+    def fit(checkpoints):
+        few = Colours({**SETTINGS, "epochs": 12})
+        return few.fit(stripes(), stripes(seed=1), RUNTIME, checkpoints)
+
+    whole, resumed = fit(None), resume(fit)
+    assert resumed.losses_ == whole.losses_
+    assert equal(resumed.network_, whole.network_)
+    assert resumed.known_ == whole.known_
+
+
 def test_of_grey_images_there_is_nothing_to_know():
     grey = (ImageSet.of(np.repeat(stripes(seed=s).read()[:, :1], 3, axis=1)) for s in (0, 1))
     assert Colours(SETTINGS).fit(*grey, RUNTIME).known_ < 0.05
