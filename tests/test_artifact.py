@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from clad import artifact, checkpoints
 from clad.artifact import (
+    FORMAT,
     Bundle,
     load_weights,
     locked,
@@ -32,6 +33,7 @@ from clad.checkpoints import CheckpointFolder
 from clad.errors import CladError, ModelError
 
 DOCUMENT = {"kind": "test", "rate": 1e-05, "name": "Stra\u00dfe", "list": [1, 2.5, None, True]}
+NEWER = FORMAT + 1
 
 
 def a_bundle(value=1.0):
@@ -282,20 +284,24 @@ def test_what_is_missing_is_named(folder, tmp_path):
 
 
 def test_a_newer_format_names_both_versions(folder):
-    rewrite(folder, lambda m: m.update(format=8))
-    with pytest.raises(ModelError, match=r"written in format 8, .* reads 2 to 6; upgrade clad"):
+    rewrite(folder, lambda m: m.update(format=NEWER))
+    with pytest.raises(
+        ModelError, match=rf"written in format {NEWER}, .* reads 2 to {FORMAT}; upgrade clad"
+    ):
         read_bundle(folder)
 
 
 def test_a_newer_format_may_look_otherwise(folder):
-    (folder / "manifest.json").write_text(json.dumps({"format": 7, "parts": []}))
-    with pytest.raises(ModelError, match=r"written in format 7, .* reads 2 to 6"):
+    (folder / "manifest.json").write_text(json.dumps({"format": NEWER, "parts": []}))
+    with pytest.raises(ModelError, match=rf"written in format {NEWER}, .* reads 2 to {FORMAT}"):
         read_bundle(folder)
 
 
 def test_an_older_format_says_what_to_do(folder):
     rewrite(folder, lambda m: m.update(format=1))
-    with pytest.raises(ModelError, match=r"in format 1, .* reads 2 to 6; fit the model again"):
+    with pytest.raises(
+        ModelError, match=rf"in format 1, .* reads 2 to {FORMAT}; fit the model again"
+    ):
         read_bundle(folder)
 
 
