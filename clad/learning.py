@@ -153,7 +153,9 @@ class Learning:
                 f"score.method colours needs images of {CHANNELS} channels and score.colours: auto "
                 f"or true, got {channels} and {self.config.score.colours}"
             )
-        return wanted and method in ("fused", "colours")
+        tiles = self.config.tiles
+        local = tiles.size is not None and tiles.score == "local"  # then another network scores
+        return wanted and (method == "colours" or (method == "fused" and not local))
 
     def _refine(
         self,

@@ -575,6 +575,19 @@ def test_images_of_three_channels_have_colours_to_tell(tiny, normals, tmp_path):
     assert np.median(exchanged) > np.median(score)
 
 
+@pytest.mark.parametrize(("score", "told"), [("local", False), ("stages", True)])
+def test_tiles_have_colours_told_where_the_stages_score_them(
+    score, told, tiny, normals, monkeypatch
+):
+    monkeypatch.setattr("clad.tiled.CROP", 8)
+    tiny["score"] = {"method": "fused"}
+    tiny["images"] = {}
+    tiny["tiles"] = {"size": 6, "samples": 60, "score": score}
+    tiny["local"] = {"crops": 24, "width": 4, "epochs": 2, "batch_size": 12}
+    red = np.stack([normals, normals // 2, normals // 4], axis=-1)
+    assert ("colours" in CLAD(tiny).fit(red[:60]).losses_) == told
+
+
 def test_grey_images_have_no_colours_to_tell(tiny, normals):
     tiny["score"] = {"method": "fused", "colours": True}
     with pytest.raises(ConfigError, match=r"score\.colours = true .* have 1 channel, not 3"):
