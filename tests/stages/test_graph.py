@@ -124,6 +124,30 @@ def test_of_many_points_a_sample_is_clustered_and_the_others_follow():
     np.testing.assert_array_equal(whole.labels_, again.labels_)
 
 
+HALVES = np.repeat([0, 1], 50)
+MIXED = np.tile([0, 1], 50)
+NEARLY = np.r_[np.repeat([0, 1], [45, 5]), np.repeat([1, 0], [45, 5])]  # index 0.64 with halves
+
+
+@pytest.mark.parametrize(
+    ("runs", "asked", "n_clusters"),
+    [
+        ([HALVES, HALVES, HALVES, HALVES], 4, 2),
+        ([0 * HALVES], 1, 1),  # one community
+        ([HALVES, MIXED], 2, 1),  # about 0 + 5 of 6 pairs: under 0.9
+        ([HALVES, NEARLY, MIXED], 3, 1),  # 0.64 + 5 of 6 is 0.94
+        ([HALVES, HALVES, HALVES, NEARLY], 4, 1),  # 3 + 3 * 0.64 of 6 is 0.82
+    ],
+)
+def test_no_more_seeds_are_asked_than_can_change_the_answer(monkeypatch, runs, asked, n_clusters):
+    answers = iter(runs)
+    monkeypatch.setattr("clad.stages.graph.RESOLUTIONS", (1.0,))
+    monkeypatch.setattr("clad.stages.graph.leiden", lambda *_: next(answers))
+    points = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
+    assert GraphClustering().fit(points).n_clusters_ == n_clusters
+    assert len(list(answers)) == len(runs) - asked
+
+
 @pytest.mark.parametrize("limit", [1000, 90])
 def test_other_views_agree_where_they_show_the_same(limit):
     points, _ = moons(k=2)
