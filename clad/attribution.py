@@ -67,7 +67,7 @@ def _fused(fused: Fused, network: FeatureModel, x: Tensor) -> Tensor:
         distances.append(_to_nearest(texture @ whitening, known))
     parts = _parts(network, x, fused.features_, fused.transformations)
     parts["texture"] = torch.stack(distances).mean(dim=0)
-    if "patches" in fused.parts:
+    if "patches" in fused.parts_:
         known, of_patches = (
             torch.from_numpy(a).to(x.device) for a in (fused.patches_, fused.patch_whitening_)
         )
@@ -76,7 +76,7 @@ def _fused(fused: Fused, network: FeatureModel, x: Tensor) -> Tensor:
         parts["colours"] = exchanged(fused.colours_.head(fused.colours_.features(x)))
     if fused.method != "fused":
         return parts[fused.method]
-    z = (torch.stack([parts[name] for name in fused.parts], dim=1).double() - places) / scales
+    z = (torch.stack([parts[name] for name in fused.parts_], dim=1).double() - places) / scales
     return -torch.special.log_ndtr(-z) @ weights
 
 

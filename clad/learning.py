@@ -20,7 +20,6 @@ from clad.stages.autoencoder import Autoencoder
 from clad.stages.classifier import Classifier
 from clad.stages.colours import Colours
 from clad.stages.dec import DEC
-from clad.stages.fused import COLOURED
 from clad.stages.graph import GraphClustering, centroids
 from clad.stages.kmeans import KMeans, assign
 from clad.stages.odin import choose
@@ -115,12 +114,8 @@ class Learning:
                 alike = look_alike(believed, labels[held_out], n_clusters, told).sum(axis=1)
                 fused = make_fused(config, told, runtime)
                 known = share_known(believed, alike[labels[held_out]])
-                if colours is None:
-                    fused.fit(stage3.network_, images, held_out, runtime, known)
-                else:
-                    fused.parts = COLOURED
-                    of_colours = colours.network_, colours.known_
-                    fused.fit(stage3.network_, images, held_out, runtime, known, *of_colours)
+                of_colours = () if colours is None else (colours.network_, colours.known_)
+                fused.fit(stage3.network_, images, held_out, runtime, known, *of_colours)
         self.model_ = Model(
             config=config.model_copy(update={"odin": Odin(**vars(odin))}),
             shape=images.shape,

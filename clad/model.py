@@ -132,7 +132,7 @@ class Model:
                 name: getattr(self.fused, f"{name}_")
                 for name in ("features", "textures", "whitening", "places", "scales", "weights")
             }
-            if "patches" in self.fused.parts:
+            if "patches" in self.fused.parts_:
                 arrays["patches"] = {
                     "known": self.fused.patches_,
                     "whitening": self.fused.patch_whitening_,
@@ -263,10 +263,10 @@ def _fused_of(
     fused.colours_ = colours
     patches = bundle.arrays.get("patches")
     if patches is None:
-        fused.parts = PARTS[:-1]
-    elif colours is not None:
-        fused.parts = COLOURED
-    n_parts, penultimate = len(fused.parts), 8 * config.classifier.width
+        fused.parts_ = PARTS[:-1]
+    else:
+        fused.parts_ = PARTS if colours is None else COLOURED
+    n_parts, penultimate = len(fused.parts_), 8 * config.classifier.width
     texture = penultimate * 3 // 4  # two for each of width + 2 * width maps
     features = bundle.arrays.get("fused", {}).get("features", np.empty((0, 0)))
     kept = features.shape[1] if features.ndim > 1 else 0

@@ -53,8 +53,7 @@ class Fused:
     features count w = c^2 / (c^2 + (1 - c)^2), nearer to a half where few images say so and four
     fifths at most (``weight_of_classifier``), patches the rest, texture half of it and colours the
     share of it that their network knows of them; of several clusters logits count half, and
-    features never less than a half. No anomaly is involved. ``parts`` are those joined: ``PARTS``,
-    ``COLOURED``, or, in models of format 2, no patches.
+    features never less than a half. No anomaly is involved.
     """
 
     def __init__(
@@ -64,13 +63,11 @@ class Fused:
         transformations: Transformations = UNCHANGED,
         limit: int = 5000,
         seed: int = 0,
-        parts: Sequence[str] = PARTS,
     ) -> None:
         self.method = method
         self.transformations = transformations
         self.limit = limit
         self.seed = seed
-        self.parts = parts
 
     def fit(
         self,
@@ -86,14 +83,15 @@ class Fused:
 
         ``held_out``: bool (N,), the images that the network was not trained on. ``known``: the
         share of the entropy of their transformations that the network removes (``share_known``); by
-        default all parts weigh the same. ``colours``, ``of_colours``: where they are one of the
-        parts, the network that tells exchanged ones, and the share that it knows of these.
+        default all parts weigh the same. ``colours``, ``of_colours``: where they are to be one of
+        the parts, the network that tells exchanged ones, and the share that it knows of these.
 
-        Sets ``features_`` float32 (R, M, F), ``textures_`` float32 (R, M, E), ``whitening_``
-        float32 (E, E), ``dictionary_``, ``patches_`` float32 (M, P), ``patch_whitening_`` float32
-        (P, P), ``places_`` and ``scales_`` float64 (parts,), the mean and standard deviation of
-        each part over the images held out, their ``weights_`` float64 (parts,), ``colours_``, the
-        network or None, and ``kept_`` bool (N,), the images that were kept.
+        Sets ``parts_``, the names of those joined, ``features_`` float32 (R, M, F), ``textures_``
+        float32 (R, M, E), ``whitening_`` float32 (E, E), ``dictionary_``, ``patches_`` float32
+        (M, P), ``patch_whitening_`` float32 (P, P), ``places_`` and ``scales_`` float64 (parts,),
+        the mean and standard deviation of each part over the images held out, their ``weights_``
+        float64 (parts,), ``colours_``, the network or None, and ``kept_`` bool (N,), the images
+        that were kept.
         Raises FitError for fewer than two images held out.
         """
         if held_out.sum() < 2:
@@ -112,9 +110,10 @@ class Fused:
         self.patch_whitening_ = _whitening(patches)
         self.patches_ = _whitened(patches, self.patch_whitening_)
         self.colours_ = colours
+        self.parts_: Sequence[str] = PARTS if colours is None else COLOURED
         unseen = images.take(held_out)
-        parts = self._parts(network, unseen, runtime, None, self.parts)[0]
-        values = np.stack([parts[name] for name in self.parts])
+        parts = self._parts(network, unseen, runtime, None, self.parts_)[0]
+        values = np.stack([parts[name] for name in self.parts_])
         self.places_ = values.mean(axis=1)
         self.scales_ = np.maximum(values.std(axis=1), 1e-12)
         apart = len(unseen) if unseen.groups is None else len(np.unique(unseen.groups))
@@ -127,7 +126,7 @@ class Fused:
             "patches": 1 - share,
             "colours": (1 - share) * of_colours,
         }
-        self.weights_ = np.array([weights[name] for name in self.parts])
+        self.weights_ = np.array([weights[name] for name in self.parts_])
         log.info("score: logits and features weigh %.2f of 1", share)
         return self
 
@@ -143,7 +142,7 @@ class Fused:
 
         ``own``: bool (N,), the images whose own features are among those kept; theirs do not count.
         """
-        wanted = self.parts if self.method == "fused" else (self.method,)
+        wanted = self.parts_ if self.method == "fused" else (self.method,)
         logits, parts = [], []
         for start in range(0, len(images), PORTION):
             some = np.arange(start, min(start + PORTION, len(images)))
@@ -160,7 +159,7 @@ class Fused:
 
         if self.method != "fused":
             return parts[self.method]
-        values = np.stack([parts[name] for name in self.parts])
+        values = np.stack([parts[name] for name in self.parts_])
         z = (values - self.places_[:, None]) / self.scales_[:, None]
         # no matrix product, whose rounding depends on where in the batch an image stands
         joined: NDArray[np.float64] = -(self.weights_[:, None] * log_ndtr(-z)).sum(axis=0)

@@ -12,7 +12,6 @@ from clad.errors import FitError
 from clad.runtime import Runtime
 from clad.stages import fused as module
 from clad.stages.fused import (
-    COLOURED,
     PARTS,
     Fused,
     exchanged,
@@ -85,6 +84,7 @@ def test_log_odds_of_exchanged_colours_by_hand():
 
 def joining(weights=(1.0, 1.0, 1.0, 1.0)):
     fused = Fused()
+    fused.parts_ = PARTS
     fused.places_, fused.scales_ = np.array([1.0, 2.0, 3.0, 0.0]), np.array([1.0, 0.5, 2.0, 1.0])
     fused.weights_ = np.array(weights)
 
@@ -114,7 +114,7 @@ def test_a_part_that_is_low_does_not_take_back_what_another_says():
 def test_colours_are_a_part_that_counts_as_much_as_is_known_of_them():
     """Of the features that the network has, the image's upper pixels, the second is their logit."""
     given = images(), masked(40, 10), RUNTIME
-    fused = Fused(limit=99, parts=COLOURED)
+    fused = Fused(limit=99)
     fused.fit(Halves(np.eye(2).tolist()), *given, 0.9, Halves([[1, 0], [0, 1]]), 0.4)
     share = weight_of_classifier(0.9, 10)
     assert fused.weights_[-2:].tolist() == pytest.approx([1 - share, 0.4 * (1 - share)])
@@ -122,7 +122,7 @@ def test_colours_are_a_part_that_counts_as_much_as_is_known_of_them():
     _, _, parts = fused.score(Halves(np.eye(2).tolist()), new, RUNTIME)
     left, right = new.read()[:, 0, 0].astype(float).T / 255
     np.testing.assert_allclose(parts["colours"], right - left, atol=1e-6)
-    alone = Fused("colours", limit=99, parts=COLOURED)
+    alone = Fused("colours", limit=99)
     alone.fit(Halves(np.eye(2).tolist()), *given, 0.9, Halves([[1, 0], [0, 1]]), 0.4)
     only = alone.score(Halves(np.eye(2).tolist()), new, RUNTIME)[0]
     np.testing.assert_array_equal(only, parts["colours"])
