@@ -186,10 +186,8 @@ class Learning:
         images: ImageSet,
         augment: Augmentation,
     ) -> NDArray[np.int64]:
-        """Clusters int64 (N,) of stage 3's features (N, F): k-means, or the finest communities.
-
-        Communities that are classes are found again among augmented copies of the images. Where
-        they are not, or there is but one, ``clusters`` stay.
+        """Clusters int64 (N,) of stage 3's features (N, F): k-means, or the finest communities
+        that augmented copies of the images have too. Where there are none, ``clusters`` stay.
         """
         config, runtime = self.config.dec, self.runtime
         if config.clusters != "auto":
@@ -198,9 +196,8 @@ class Learning:
             return kmeans.fit(features, runtime.device).labels_
         graph = GraphClustering(seed=runtime.seed_for("graph"))
         graph.fit(features, images.groups)
-        if graph.n_clusters_ == 1 or not stage3.finds_again(graph, images, augment, runtime):
-            return clusters
-        return graph.labels_
+        found = stage3.find_again(graph, images, augment, runtime)
+        return clusters if found is None else found
 
     def _clusters_of(
         self,

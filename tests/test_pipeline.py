@@ -461,11 +461,14 @@ def communities(number):
             edges = np.quantile(features[:, 0], np.arange(1, number) / number)
             self.labels_ = np.searchsorted(edges, features[:, 0]).astype(np.int64)
             self.asked_ = np.arange(len(features))
-            self.partitions_ = [Partition(1.0, 1.0, self.labels_)]
+            coarser = np.minimum(self.labels_, 1)
+            self.partitions_ = [
+                Partition(1.0, 1.0, labels) for labels in (self.labels_, coarser, 0 * coarser)
+            ]
             return self
 
-        def agreement(self, features, groups):
-            return 1.0
+        def agreements(self, features, groups):
+            yield 1.0
 
     return Parts
 
@@ -485,14 +488,16 @@ def test_a_further_round_has_clusters_of_what_the_first_learnt(tiny, normals, mi
     assert CLAD(tiny).fit(normals[:150]).n_clusters_ == 4, "the number asked for stays"
 
 
-@pytest.mark.parametrize(("agreement", "clusters"), [(0.75, 3), (0.74, 1)])
+@pytest.mark.parametrize(
+    ("agreements", "clusters"), [((0.75, 1.0), 3), ((0.74, 0.76), 2), ((0.74, 0.5), 1)]
+)
 def test_clusters_that_augmented_copies_do_not_have_are_not_taken(
-    agreement, clusters, tiny, normals, caplog, monkeypatch
+    agreements, clusters, tiny, normals, caplog, monkeypatch
 ):
     class Thirds(communities(3)):
-        def agreement(self, features, groups):
+        def agreements(self, features, groups):
             assert len(features) == len(self.labels_)
-            return agreement
+            yield from agreements
 
     monkeypatch.setattr("clad.learning.GraphClustering", Thirds)
     monkeypatch.setattr("clad.stages.dec.GraphClustering", communities(1))
@@ -500,9 +505,11 @@ def test_clusters_that_augmented_copies_do_not_have_are_not_taken(
     tiny["classifier"].update(epochs=2, rounds=2, rotations="auto")
     caplog.set_level("INFO", "clad")
     assert CLAD(tiny).fit(normals[:150]).n_clusters_ == clusters
-    said = "clusters of augmented copies agree with the new ones by 0.7"
+    said = f"clusters of augmented copies agree with the 3 new ones by {agreements[0]:.2f}"
     assert said in caplog.text
-    assert ("under 0.75: the labels stay" in caplog.text) == (clusters == 1)
+    assert ("agree with the 2 new ones" in caplog.text) == (clusters < 3)
+    assert ("0.74, under 0.75" in caplog.text) == (clusters < 3)
+    assert ("the labels stay" in caplog.text) == (clusters == 1)
 
 
 def test_one_cluster_that_stays_one_is_trained_on_for_all_the_epochs(tiny, normals, monkeypatch):

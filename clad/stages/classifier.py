@@ -128,23 +128,31 @@ class Classifier:
         checkpoints = checkpoints and checkpoints.part(f"round-{self._round}")
         return self._train(images, labels, runtime, checkpoints, augment, alike)
 
-    def finds_again(
+    def find_again(
         self, graph: GraphClustering, images: ImageSet, augment: Augmentation, runtime: Runtime
-    ) -> bool:
-        """Whether augmented copies of the images have the clusters of their features in ``graph``.
+    ) -> NDArray[np.int64] | None:
+        """The finest clusters int64 (N,) in ``graph`` that augmented copies of the images have too.
 
-        Communities that are classes do; those of lighting, or of chance, do not.
+        Communities that are classes are found again; those of lighting, or of chance, are not. None
+        where there are none.
         """
+        if graph.n_clusters_ == 1:
+            return None
         asked = images.take(graph.asked_)
         copies = self.transform(asked, runtime, augment=augment)
-        agreement = graph.agreement(copies, asked.groups)
-        found = agreement >= self.agreement
-        log.info(
-            "classifier: clusters of augmented copies agree with the new ones by %.2f%s",
-            agreement,
-            "" if found else f", under {self.agreement:g}: the labels stay",
-        )
-        return found
+        agreements = graph.agreements(copies, asked.groups)
+        for partition, agreement in zip(graph.partitions_, agreements, strict=False):
+            found = agreement >= self.agreement
+            log.info(
+                "classifier: clusters of augmented copies agree with the %d new ones by %.2f%s",
+                len(np.unique(partition.labels)),
+                agreement,
+                "" if found else f", under {self.agreement:g}",
+            )
+            if found:
+                return partition.labels
+        log.info("classifier: the labels stay")
+        return None
 
     def believe(self, images: ImageSet, runtime: Runtime) -> NDArray[np.float32]:
         """Log-probabilities float32 (N, T, T): image i, changed by t, is changed by s."""

@@ -117,18 +117,22 @@ class GraphClustering:
                     return None
         return Partition(resolution, at_most, labels)
 
-    def agreement(self, X: NDArray[np.float32], groups: NDArray[np.int64] | None = None) -> float:
+    def agreements(
+        self, X: NDArray[np.float32], groups: NDArray[np.int64] | None = None
+    ) -> Iterator[float]:
         """How far other views (M, D) of the rows ``asked_`` have the same clusters: at most 1.
 
-        The mean adjusted Rand index of ``labels_`` and the views' own communities at the same
-        resolution, over all seeds. ``groups`` int64 (M,) are of the same rows.
+        Of one of ``partitions_`` after another, but for the one cluster at the end: the mean
+        adjusted Rand index of its labels and the views' own communities at the same resolution,
+        over all seeds. ``groups`` int64 (M,) are of the same rows.
         """
         from sklearn.metrics import adjusted_rand_score
 
-        groups = _numbered(groups, len(X))
-        runs = self._communities(self._graph(X), self.resolution_, groups)
-        labels = self.labels_[self.asked_]
-        return float(np.mean([adjusted_rand_score(labels, run) for run in runs]))
+        graph, groups = self._graph(X), _numbered(groups, len(X))
+        for partition in self.partitions_[:-1]:
+            labels = partition.labels[self.asked_]
+            runs = self._communities(graph, partition.resolution, groups)
+            yield float(np.mean([adjusted_rand_score(labels, run) for run in runs]))
 
     def _graph(self, X: NDArray[np.float32]) -> Any:
         return neighbour_graph(X, min(self.neighbours, len(X) - 1))

@@ -156,11 +156,11 @@ def test_other_views_agree_where_they_show_the_same(limit):
     assert found.n_clusters_ > 1
     asked = found.asked_
     assert len(asked) == min(limit, len(points))
-    assert found.agreement((points + noise)[asked]) > 0.8
+    assert next(found.agreements((points + noise)[asked])) > 0.8
     mixed = np.random.default_rng(0).permutation(points)[asked]
-    assert abs(found.agreement(mixed)) < 0.1
+    assert abs(next(found.agreements(mixed))) < 0.1
     one = np.zeros(len(asked), np.int64)
-    assert found.agreement(points[asked], one) == 0, "rows of one group are in one cluster"
+    assert next(found.agreements(points[asked], one)) == 0, "rows of one group are in one cluster"
 
 
 @pytest.mark.parametrize("limit", [10_000, 250])
@@ -180,6 +180,9 @@ def test_partitions_go_from_fine_to_coarse_and_end_with_one_cluster(limit):
     assert adjusted_rand_score(place // 2, two.labels) == 1
     assert all(len(part.labels) == len(points) for part in found.partitions_)
     assert all(part.stability >= 0.9 for part in found.partitions_)
+    agreements = list(found.agreements(points[found.asked_]))
+    assert len(agreements) == len(sizes) - 1, "one cluster is not asked about"
+    assert min(agreements) > 0.9
 
 
 def test_one_seed_one_answer():
