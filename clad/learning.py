@@ -83,6 +83,7 @@ class Learning:
         with timed("classifier", self.seconds):
             chosen = {"rotations": told.rotations, "mirror": told.mirrored}
             stage3 = Classifier(**{**dict(settings), **chosen})
+            log.info("classifier: %s epochs", " + ".join(map(str, stage3.epochs_of(train))))
             stage3.fit(train, clusters, n_clusters, runtime, checkpoints, augment=augment)
             clusters = self._refine(stage3, stage2, train, unseen, augment, checkpoints)
             n_clusters = int(clusters.max()) + 1

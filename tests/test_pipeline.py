@@ -505,6 +505,7 @@ def test_clusters_that_augmented_copies_do_not_have_are_not_taken(
     tiny["classifier"].update(epochs=2, rounds=2, rotations="auto")
     caplog.set_level("INFO", "clad")
     assert CLAD(tiny).fit(normals[:150]).n_clusters_ == clusters
+    assert "classifier: 1 + 1 epochs" in caplog.text
     said = f"clusters of augmented copies agree with the 3 new ones by {agreements[0]:.2f}"
     assert said in caplog.text
     assert ("agree with the 2 new ones" in caplog.text) == (clusters < 3)
