@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from clad.data.images import ImageSet
 from clad.runtime import Runtime, log
 from clad.stages.augmentation import Augmentation
-from clad.stages.graph import GraphClustering
+from clad.stages.graph import GraphClustering, finest
 from clad.stages.layers import rows_of
 from clad.stages.muon import Muon
 from clad.stages.resnet import NETWORKS, Network, ResNet, Stem
@@ -141,16 +141,10 @@ class Classifier:
         asked = images.take(graph.asked_)
         copies = self.transform(asked, runtime, augment=augment)
         agreements = graph.agreements(copies, asked.groups)
-        for partition, agreement in zip(graph.partitions_, agreements, strict=False):
-            found = agreement >= self.agreement
-            log.info(
-                "classifier: clusters of augmented copies agree with the %d new ones by %.2f%s",
-                len(np.unique(partition.labels)),
-                agreement,
-                "" if found else f", under {self.agreement:g}",
-            )
-            if found:
-                return partition.labels
+        said = "classifier: clusters of augmented copies agree with the %d new ones by"
+        found = finest(graph.partitions_, agreements, self.agreement, said).labels
+        if found.any():
+            return found
         log.info("classifier: the labels stay")
         return None
 

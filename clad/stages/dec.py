@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from clad.data.images import ImageSet
 from clad.errors import FitError
 from clad.runtime import Runtime, log
 from clad.stages.augmentation import Augmentation
-from clad.stages.graph import GraphClustering, Partition, centroids
+from clad.stages.graph import GraphClustering, Partition, centroids, finest
 from clad.stages.kmeans import KMeans, assign
 from clad.stages.layers import LatentModel, encode
 from clad.training import Checkpoints, train
@@ -197,26 +198,24 @@ class DEC:
         """Centres and labels of the first partition that augmented copies fall into alike."""
         from sklearn.metrics import adjusted_rand_score
 
-        copies = None
-        for partition in partitions:
-            labels = partition.labels
-            centers = centroids(latents, labels, int(labels.max()) + 1)
-            if len(centers) == 1 or augment is None:
-                break
-            if copies is None:
-                copies = encode(network, images, runtime, augment=augment)
-            agreement = adjusted_rand_score(assign(latents, centers)[0], assign(copies, centers)[0])
-            log.info(
-                "dec: augmented copies agree with the %d clusters by %.2f%s",
-                len(centers),
-                agreement,
-                "" if agreement >= self.agreement else f", under {self.agreement:g}",
-            )
-            if agreement >= self.agreement:
-                break
+        def centers_of(partition: Partition) -> NDArray[np.float32]:
+            return centroids(latents, partition.labels, int(partition.labels.max()) + 1)
+
+        def agreements() -> Iterator[float]:
+            copies = encode(network, images, runtime, augment=augment)
+            for partition in partitions[:-1]:
+                centers = centers_of(partition)
+                ours, theirs = (assign(rows, centers)[0] for rows in (latents, copies))
+                yield adjusted_rand_score(ours, theirs)
+
+        partition = partitions[0]
+        if augment is not None:
+            said = "dec: augmented copies agree with the %d clusters by"
+            partition = finest(partitions, agreements(), self.agreement, said)
+        centers = centers_of(partition)
         if len(centers) == 1:
             log.info("dec: all images are one cluster")
-        return centers, labels
+        return centers, partition.labels
 
     def predict(self, images: ImageSet, runtime: Runtime) -> NDArray[np.int64]:
         """Pseudo-labels int64 (N,) of any images."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -143,6 +143,23 @@ class GraphClustering:
         """Of one seed after another, int64 (N,)."""
         for i in range(RUNS):
             yield _of_most(leiden(graph, resolution, (self.seed + i) % 2**31), groups)
+
+
+def finest(
+    partitions: Sequence[Partition], agreements: Iterable[float], least: float, said: str
+) -> Partition:
+    """The first of ``partitions``, fine to coarse, that agrees with other views by ``least`` or more.
+
+    The last of them, one cluster, where none is. ``agreements`` are asked for one at a time, and
+    logged after ``said``, which takes the number of clusters.
+    """
+    for partition, agreement in zip(partitions[:-1], agreements, strict=False):
+        found = agreement >= least
+        tail = "" if found else f", under {least:g}"
+        log.info(f"{said} %.2f%s", int(partition.labels.max()) + 1, agreement, tail)
+        if found:
+            return partition
+    return partitions[-1]
 
 
 def leiden(graph: object, resolution: float, seed: int) -> NDArray[np.int64]:
