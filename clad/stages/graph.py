@@ -148,7 +148,7 @@ class GraphClustering:
 def finest(
     partitions: Sequence[Partition], agreements: Iterable[float], least: float, said: str
 ) -> Partition:
-    """The first of ``partitions``, fine to coarse, that agrees with other views by ``least`` or more.
+    """The first of ``partitions``, fine to coarse, that agrees with other views by ``least``.
 
     The last of them, one cluster, where none is. ``agreements`` are asked for one at a time, and
     logged after ``said``, which takes the number of clusters.
