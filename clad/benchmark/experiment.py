@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from clad import metrics
 from clad.calibration import trade_off
@@ -14,8 +18,10 @@ from clad.data.images import ImageSet
 from clad.data.splits import Task
 from clad.detector import Scores
 from clad.errors import ConfigError
+from clad.model import Model
 from clad.pipeline import CLAD
 from clad.provenance import commit, hardware, versions
+from clad.stages.fused import Fused
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +57,7 @@ def evaluate(
     )
     seconds = {**detector.seconds_, "scoring": end - scoring, "total": end - start}
     guarantee = detector.guarantee_
+    assert isinstance(detector.model_, Model)
     measured: dict[str, Any] = {
         **quality,
         "auroc_interval": metrics.auroc_interval(scores.score, answers.test_anomalous),
@@ -60,6 +67,9 @@ def evaluate(
         "auroc_by_part": {
             name: metrics.auroc(part, answers.test_anomalous) for name, part in said.parts.items()
         },
+        "auroc_without_part": _without_each(
+            detector.model_.fused, said.parts, answers.test_anomalous
+        ),
         "trade_off": [
             asdict(cost)
             for cost in trade_off(detector.calibration_, scores.score, answers.test_anomalous)
@@ -80,3 +90,12 @@ def evaluate(
         "commit": commit(),
     }
     return Result(detector, task.test, scores, measured)
+
+
+def _without_each(
+    fused: Fused | None, parts: Mapping[str, NDArray[np.float64]], anomalous: NDArray[np.bool_]
+) -> dict[str, float]:
+    """The AUROC that each part of a fused score left out leaves; of any other score nothing."""
+    if fused is None or fused.method != "fused":
+        return {}
+    return {name: metrics.auroc(fused.join(parts, name), anomalous) for name in fused.parts_}

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clad import config as configuration
 from clad import recipes
@@ -19,6 +19,7 @@ from clad.data.labelled import Benchmark
 from clad.data.own import read_own
 from clad.data.scenarios import ONE_CLASS, Scenario, known, scenario, scenario_names
 from clad.errors import ConfigError
+from clad.report.ablation import VARIANT
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,10 @@ def cells(
 
 
 class Ablation(BaseModel):
-    """A file of ``configs/ablation``: one or two keys swept over values, everything else fixed."""
+    """A file of ``configs/ablation``: one or two keys swept over values, everything else fixed.
+
+    Or ``variants``, each with changes of its own, to be compared with the first.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -105,7 +109,21 @@ class Ablation(BaseModel):
     method: str = Field("clad", description="clad or clad:paper")
     seeds: int = Field(1, ge=1)
     fixed: dict[str, Any] = Field({}, description="keys of the configuration set for every cell")
-    sweep: Annotated[dict[str, list[Any]], Field(min_length=1, max_length=2)]
+    sweep: Annotated[dict[str, list[Any]], Field(max_length=2)] = {}
+    variants: dict[str, dict[str, Any]] = Field({}, description="name: keys of the configuration")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Ablation:
+        if bool(self.sweep) == bool(self.variants):
+            raise ValueError("give either sweep or variants")
+        return self
+
+    def points(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Each point as rows name it, and the keys that it sets."""
+        if self.variants:
+            return [({VARIANT: name}, keys) for name, keys in self.variants.items()]
+        combinations = product(*self.sweep.values())
+        return [(p, p) for p in (dict(zip(self.sweep, c, strict=True)) for c in combinations)]
 
 
 def read_ablation(path: Path) -> Ablation:
@@ -127,14 +145,13 @@ def read_ablation(path: Path) -> Ablation:
 def ablation_cells(
     ablation: Ablation, source: Source, seeds: int | None = None
 ) -> list[tuple[dict[str, Any], Cell]]:
-    """Every combination of the swept values, with those values."""
+    """Every combination of the swept values, with those values, or every variant, with its name."""
     known(ablation.method, list(CLAD), "method")
     found = []
     for one in source.scenarios(ablation.scenarios):
         where, values = source.settings(ablation.method, one.name)
-        for combination in product(*ablation.sweep.values()):
-            point = dict(zip(ablation.sweep, combination, strict=True))
-            changes = _nested({**ablation.fixed, **point})
+        for point, keys in ablation.points():
+            changes = _nested({**ablation.fixed, **keys})
             for seed in range(seeds or ablation.seeds):
                 configuration.build(values, where)
                 changed = {**recipes.merge(values, changes), "seed": seed}

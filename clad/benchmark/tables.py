@@ -12,7 +12,7 @@ import numpy as np
 from clad.benchmark.paper import printed
 from clad.data.scenarios import ONE_CLASS, SCENARIOS
 from clad.errors import DataError
-from clad.report.ablation import swept_values
+from clad.report.ablation import swept_values, without
 
 Line = tuple[str, str]  # data set and scenario
 FORMATS = {"md": "github", "csv": "csv", "latex": "latex", "html": "html"}
@@ -164,7 +164,10 @@ def _classes(cells: list[list[dict[str, Any]]]) -> list[str]:
 
 
 def _parts_apart(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that have parts, each followed by its parts as if they were methods."""
+    """The rows that have parts, each followed by its parts as if they were methods.
+
+    And by what the others say together, where a row knows it.
+    """
     apart = [
         {**row, "method": method, "auroc": auroc, "auroc_interval": None}
         for row in rows
@@ -172,6 +175,7 @@ def _parts_apart(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for method, auroc in (
             (row["method"], row["auroc"]),
             *((f"{row['method']}: {part}", auroc) for part, auroc in row["auroc_by_part"].items()),
+            *((f"{row['method']} without {part}", auroc) for part, auroc in without(row).items()),
         )
     ]
     if not apart:

@@ -1,6 +1,6 @@
 """The picture of an ablation: AUROC over the swept key, a line a scenario; two keys are a map each.
 
-A line is drawn as in the paper's figure 3.
+A line is drawn as in the paper's figure 3. Of variants it is what each takes or brings.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from clad.report.canvas import CLUSTERS, NEUTRAL, picture
+from clad.report.canvas import CLUSTERS, INK, NEUTRAL, picture
 
 Row = Mapping[str, Any]
 CHANCE = 50.0  # % AUROC
+VARIANT = "variant"  # what stands in the place of a swept key
+MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 def draw_ablation(path: Path, rows: Sequence[Row], title: str) -> None:
@@ -24,9 +26,11 @@ def draw_ablation(path: Path, rows: Sequence[Row], title: str) -> None:
 
 
 def fill(figure: Any, rows: Sequence[Row], title: str) -> None:
-    """The same on a figure; maps change its size."""
+    """The same on a figure; maps and variants change its size."""
     keys = list(rows[0]["sweep"])
-    if len(keys) == 1:
+    if keys == [VARIANT]:
+        _variants(figure, rows, title)
+    elif len(keys) == 1:
         _lines(figure, rows, keys[0], title)
     else:
         _maps(figure, rows, keys[0], keys[1], title)
@@ -75,6 +79,55 @@ def _lines(figure: Any, rows: Sequence[Row], key: str, title: str) -> None:
         ax.axhline(CHANCE, color=NEUTRAL, linestyle=":", linewidth=1)
     ax.set(title=title, xlabel=key, ylabel="AUROC, %")
     ax.legend(title="normal")
+
+
+def without(row: Row) -> Mapping[str, float]:
+    """The AUROC without each of the score's parts; rows of before have none."""
+    found: Mapping[str, float] = row.get("auroc_without_part", {})
+    return found
+
+
+def changes(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """By variant and scenario, how much more % AUROC than the first, mean over common seeds.
+
+    The first without each of its score's parts is a variant too. A scenario that a variant or the
+    first was not run on is left out.
+    """
+    first = rows[0]["sweep"][VARIANT]
+    cells: dict[tuple[str, str], dict[int, float]] = {}
+    for row in rows:
+        aurocs = {row["sweep"][VARIANT]: row["auroc"]}
+        if first in aurocs:
+            aurocs |= {f"score without {part}": value for part, value in without(row).items()}
+        for variant, auroc in aurocs.items():
+            cells.setdefault((variant, row["scenario"]), {})[row["seed"]] = 100 * auroc
+    others = dict.fromkeys(variant for variant, _ in cells if variant != first)
+    found: dict[str, dict[str, float]] = {variant: {} for variant in others}
+    for (variant, scenario), cell in cells.items():
+        base = cells.get((first, scenario), {})
+        common = cell.keys() & base.keys()
+        if variant != first and common:
+            found[variant][scenario] = float(np.mean([cell[s] - base[s] for s in common]))
+    return {variant: by for variant, by in found.items() if by}
+
+
+def _variants(figure: Any, rows: Sequence[Row], title: str) -> None:
+    found = changes(rows)
+    means = [np.mean([*by.values()]) for by in found.values()]
+    figure.set_size_inches(9, 1.5 + 0.4 * max(len(found), 8))
+    ax = figure.subplots()
+    ax.axvline(0, color=NEUTRAL, linewidth=1)
+    for number, scenario in enumerate(_scenarios(rows)):
+        places = [place for place, by in enumerate(found.values()) if scenario in by]
+        values = [by[scenario] for by in found.values() if scenario in by]
+        look = {"color": CLUSTERS[number % len(CLUSTERS)], "alpha": 0.8, "label": scenario}
+        ax.plot(values, places, MARKERS[number % len(MARKERS)], **look)
+    ax.plot(means, range(len(found)), "|", color=INK, ms=18, mew=2, label="mean")
+    names = [f"{name}  ({mean:+.1f})" for name, mean in zip(found, means, strict=True)]
+    ax.set_yticks(range(len(found)), names)
+    ax.invert_yaxis()
+    ax.set(title=title, xlabel=f"AUROC less that of {rows[0]['sweep'][VARIANT]!r}, points")
+    figure.legend(loc="outside right upper", title="normal")
 
 
 def _maps(figure: Any, rows: Sequence[Row], across: str, down: str, title: str) -> None:

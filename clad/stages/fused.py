@@ -153,8 +153,13 @@ class Fused:
         joined = {name: np.concatenate([each[name] for each in parts]) for name in parts[0]}
         return self.join(joined), np.concatenate(logits), joined
 
-    def join(self, parts: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """The parts' scores (N,) as the one that ``method`` asks for, float64 (N,)."""
+    def join(
+        self, parts: Mapping[str, NDArray[np.float64]], left_out: str | None = None
+    ) -> NDArray[np.float64]:
+        """The parts' scores (N,) as the one that ``method`` asks for, float64 (N,).
+
+        ``left_out``: a part that a fused one is to do without.
+        """
         from scipy.special import log_ndtr
 
         if self.method != "fused":
@@ -162,7 +167,8 @@ class Fused:
         values = np.stack([parts[name] for name in self.parts_])
         z = (values - self.places_[:, None]) / self.scales_[:, None]
         # no matrix product, whose rounding depends on where in the batch an image stands
-        joined: NDArray[np.float64] = -(self.weights_[:, None] * log_ndtr(-z)).sum(axis=0)
+        weights = self.weights_ * [name != left_out for name in self.parts_]
+        joined: NDArray[np.float64] = -(weights[:, None] * log_ndtr(-z)).sum(axis=0)
         return joined
 
     def _parts(

@@ -54,11 +54,41 @@ def test_every_combination_of_the_swept_values(tmp_path):
     assert len(ablation_cells(swept, DIGITS, seeds=5)) == 20
 
 
+def test_every_variant_has_its_own_changes_over_what_is_fixed(tmp_path):
+    varied = ablation(
+        tmp_path,
+        "dataset: digits\nscenarios: [CUR]\nseeds: 2\nfixed: {dec.epochs: 3, dec.clusters: 4}\n"
+        "variants:\n  default: {}\n  no turns: {classifier.rotations: 1, dec.clusters: 5}\n",
+    )
+    found = ablation_cells(varied, DIGITS)
+    assert [point["variant"] for point, _ in found] == ["default"] * 2 + ["no turns"] * 2
+    assert len({cell.key for _, cell in found}) == 4
+    default, changed = found[0][1].config, found[-1][1].config
+    assert (default.dec.clusters, default.dec.epochs, default.classifier.rotations) == (
+        4,
+        3,
+        "auto",
+    )
+    assert (changed.dec.clusters, changed.dec.epochs, changed.classifier.rotations) == (5, 3, 1)
+
+
+def test_a_variants_unknown_key_names_the_nearest(tmp_path):
+    varied = ablation(tmp_path, "dataset: digits\nvariants: {a: {}, b: {dec.clusterz: 3}}")
+    with pytest.raises(ConfigError, match=r"dec\.clusterz: unknown key; did you mean 'clusters'"):
+        ablation_cells(varied, DIGITS)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("dataset: digits", r"a\.yaml: sweep: Field required \(keys: dataset, scenarios"),
-        ("dataset: digits\nsweep: {}", "sweep: Dictionary should have at least 1 item"),
+        (
+            "dataset: digits",
+            r"a\.yaml: file: .*sweep or variants \(keys: dataset, scenarios",
+        ),
+        ("dataset: digits\nsweep: {}", "give either sweep or variants"),
+        ("dataset: digits\nsweep: {a: [3]}\nvariants: {b: {a: 4}}", "either sweep or variants"),
+        ("dataset: digits\nvariants: {b: 4}", r"variants\.b: Input should be a valid dictionary"),
+        ("dataset: digits\nsweep: {a: [1], b: [2], c: [3]}", "sweep: Dictionary should have at m"),
         ("dataset: digits\nsweep: {a: 3}", r"sweep\.a: Input should be a valid list"),
         ("dataset: digits\nsweeps: {a: [3]}", "sweeps: Extra inputs are not permitted"),
         ("[", "cannot be read"),

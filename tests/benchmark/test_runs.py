@@ -106,6 +106,10 @@ def test_the_measurement_is_what_the_scores_say(task, tiny):
     alone = result.detector.measure(task.test).parts
     assert set(alone) == {"logits", "energy", "turns", "features", "texture", "patches"}
     assert found["auroc_by_part"] == {k: metrics.auroc(v, truth) for k, v in alone.items()}
+    fused = result.detector.model_.fused
+    assert set(found["auroc_without_part"]) == {"logits", "features", "texture", "patches"}
+    fused.weights_[1] = 0
+    assert found["auroc_without_part"]["features"] == metrics.auroc(fused.join(alone), truth)
     seconds = found["seconds"]
     assert {"autoencoder", "dec", "classifier", "calibration", "scoring", "total"} <= set(seconds)
     assert seconds["total"] >= sum(v for k, v in seconds.items() if k != "total") - 0.01

@@ -185,6 +185,10 @@ def test_by_part():
         "clad: texture": "**95.0** ± 0.0 (2)",
         "paper's clad (one seed)": "94.0",
     }
+    (line,) = cells(
+        table([row | {"auroc_without_part": {"logits": 0.6}} for row in both], by_part=True)
+    )
+    assert line["clad without logits"] == "60.0 ± 0.0 (2)"
     with pytest.raises(DataError, match="by part there is the AUROC alone, not fpr95"):
         table(both, "fpr95", by_part=True)
     with pytest.raises(DataError, match="no cell among the results has a score that is joined"):
