@@ -23,7 +23,7 @@ from clad.benchmark.paper import printed
 from clad.benchmark.results import latest_points, read
 from clad.benchmark.tables import table
 from clad.data.scenarios import ONE_CLASS, SCENARIOS
-from clad.report.ablation import draw_ablation, swept_values
+from clad.report.ablation import VARIANT, changes, draw_ablation, swept_values
 
 ROWS = ROOT / "results" / "runs.csv"
 BENCHMARK = ROOT / "results" / "benchmark"
@@ -174,7 +174,12 @@ def methods_table(
 
 
 def ablation_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a line a scenario, and a value of the first of two swept keys; a column a value."""
+    """Markdown: a line a scenario, and a value of the first of two swept keys; a column a value.
+
+    Of variants see ``variants_table``.
+    """
+    if VARIANT in rows[0]["sweep"]:
+        return variants_table(rows)
     *others, last = rows[0]["sweep"]
     found: dict[tuple, list[float]] = {}
     for row in rows:
@@ -187,6 +192,21 @@ def ablation_table(rows: Sequence[Mapping[str, Any]]) -> str:
     for line in product(scenarios, *(swept_values(rows, key) for key in others)):
         cells = [percent(found.get((*line, value), [])) for value in columns]
         lines.append([*map(str, line), *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def variants_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: a line a variant, a column a scenario; AUROC of the first, what others change."""
+    first = rows[0]["sweep"][VARIANT]
+    scenarios = list(dict.fromkeys(row["scenario"] for row in rows))
+    base = [
+        percent([r["auroc"] for r in rows if (r["scenario"], r["sweep"][VARIANT]) == (one, first)])
+        for one in scenarios
+    ]
+    lines = [["", *scenarios, "mean"], ["---"] * (len(scenarios) + 2), [first, *base, ""]]
+    for name, by in changes(rows).items():
+        cells = [f"{by[one]:+.1f}" if one in by else "" for one in scenarios]
+        lines.append([name, *cells, f"{np.mean([*by.values()]):+.1f}"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -241,7 +261,8 @@ def main(metrics: tuple[Path, ...]) -> None:
         _, _, after = rest.partition(end)
         file.write_text(f"{before}{start}\n{made}\n{end}{after}", encoding="utf-8")
     for name, found in ablations().items():
-        title = "{dataset}, {method}".format(**found[0])
+        datasets = ", ".join(dict.fromkeys(row["dataset"] for row in found))
+        title = f"{datasets}, {found[0]['method']}"
         draw_ablation(DOCS / f"ablation_{name}.png", found, title)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from torch.nn import functional
 
 from clad.data.images import ImageSet
 from clad.errors import ConfigError
@@ -51,6 +52,18 @@ def test_reconstruction_has_the_images_shape_and_range(architecture, shape):
     assert out.shape == x.shape
     assert float(out.min()) >= 0
     assert float(out.max()) <= 1
+
+
+def test_what_is_halved_before_the_elu_is_the_papers_halved_after_it():
+    network = ConvolutionalAutoencoder("cvae", (1, 8, 8), 5)
+    one, two, three, hidden, latent = [
+        m for m in network.encoder if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))
+    ]
+    x = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    halved = functional.max_pool2d(functional.elu(one(network.standardize(x))), 2)
+    halved = functional.max_pool2d(functional.elu(two(halved)), 2)
+    expected = latent(functional.elu(hidden(functional.elu(three(halved)).flatten(1))))
+    torch.testing.assert_close(network.encode(x), expected)
 
 
 @both
