@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -196,17 +197,22 @@ def _groups(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], list[dict[s
     """Rows of one cell and its seeds, by data set, scenario, method and setting.
 
     The setting is left out of a method that has one on each data set: its recipe, which differs
-    from data set to data set, and its rows are one column.
+    from data set to data set, and its rows are one column. An ablation's points are methods here.
     """
-    settings: dict[tuple[str, str], set[str]] = {}
+
+    def point(row: dict[str, Any]) -> str:
+        return json.dumps(row["sweep"], sort_keys=True) if row.get("sweep") else ""
+
+    settings: dict[tuple[str, str, str], set[str]] = {}
     for row in rows:
-        settings.setdefault((row["method"], row["dataset"]), set()).add(row["setting"])
-    several = {method for (method, _), found in settings.items() if len(found) > 1}
-    several |= {row["method"] for row in rows if row.get("sweep")}
+        where = (row["method"], point(row), row["dataset"])
+        settings.setdefault(where, set()).add(row["setting"])
+    several = {(method, at) for (method, at, _), found in settings.items() if len(found) > 1}
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        setting = row["setting"] if row["method"] in several else ""
-        groups.setdefault((row["dataset"], row["scenario"], row["method"], setting), []).append(row)
+        method, at = row["method"], point(row)
+        column = row["setting"] if (method, at) in several else at
+        groups.setdefault((row["dataset"], row["scenario"], method, column), []).append(row)
     return groups
 
 

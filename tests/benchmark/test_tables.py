@@ -106,6 +106,18 @@ def test_columns_of_an_ablation_say_what_was_swept_in_its_order():
     ]
 
 
+def test_a_point_of_an_ablation_is_one_column_on_all_data_sets():
+    some = rows("clad", [0.9], setting="a", sweep={"variant": "default"})
+    some += rows("clad", [0.7], "THG", "b", "cifar10", sweep={"variant": "default"})
+    some += rows("clad", [0.8], setting="c", sweep={"variant": "one round"})
+    mnist, cifar = cells(table(some))
+    assert list(mnist.items())[2:4] == [
+        ("clad, variant = default", "**90.0** (1)"),
+        ("clad, variant = one round", "*80.0* (1)"),
+    ]
+    assert list(cifar.values())[2:4] == ["70.0 (1)", ""]
+
+
 def test_scenarios_in_the_papers_order():
     some = [
         *rows("clad", [0.5], "one-class:3"),
