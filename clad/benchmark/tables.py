@@ -38,7 +38,8 @@ def table(
     AUROCs stand those that the paper prints for the same methods, and under the one-class lines of
     a data set their mean.
     ``by_class``: a line for each anomalous class, its AUROC against all normal images. ``by_part``:
-    beside each method whose score is joined of parts, a column for each part alone.
+    beside each method whose score is joined of parts, a column for each part alone, and for
+    the score without it where the rows have that.
     The best mean of a line is marked ** and the second * (in CSV none is); false-alarm rates have
     no best. Rows of one method under several settings are columns of their own. Cells that failed
     are left out.
