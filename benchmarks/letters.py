@@ -10,7 +10,7 @@ says which fonts its numbers are of.
 """
 
 from pathlib import Path
-from string import ascii_uppercase
+from string import ascii_uppercase as LETTERS  # noqa: N812
 
 import click
 import numpy as np
@@ -18,7 +18,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from clad.runtime import track
 
-LETTERS = ascii_uppercase
 SIDE, DRAWN, MARGIN = 28, 64, 7
 FAINT = 0.03  # a letter with less ink than this share of the picture is a placeholder
 
@@ -51,6 +50,8 @@ def alphabet(path):
 @click.option("--normal", default="ABKRS", show_default=True, help="The letters that are normal.")
 def main(fonts: Path, out: Path, normal: str) -> None:
     """Draw them, split by family."""
+    if not 0 < len({*normal} & {*LETTERS}) == len(normal) < len(LETTERS):
+        raise click.BadParameter(f"{normal!r} is not some of the capital letters, each once")
     paths = sorted(p for p in fonts.rglob("*") if p.suffix.lower() in (".ttf", ".otf"))
     found = [a for path in track(paths, "fonts", unit="font") if (a := alphabet(path))]
     families = sorted({family for family, _ in found})

@@ -23,7 +23,7 @@ from clad.benchmark.paper import printed
 from clad.benchmark.results import latest_points, read
 from clad.benchmark.tables import table
 from clad.data.scenarios import ONE_CLASS, SCENARIOS
-from clad.report.ablation import VARIANT, changes, draw_ablation, swept_values
+from clad.report.ablation import BASE, VARIANT, changes, draw_ablation, swept_values
 
 ROWS = ROOT / "results" / "runs.csv"
 BENCHMARK = ROOT / "results" / "benchmark"
@@ -196,14 +196,13 @@ def ablation_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def variants_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a line a variant, a column a scenario; AUROC of the first, what others change."""
-    first = rows[0]["sweep"][VARIANT]
+    """Markdown: a line a variant, a column a scenario; AUROC of ``BASE``, what others change."""
     scenarios = list(dict.fromkeys(row["scenario"] for row in rows))
     base = [
-        percent([r["auroc"] for r in rows if (r["scenario"], r["sweep"][VARIANT]) == (one, first)])
+        percent([r["auroc"] for r in rows if (r["scenario"], r["sweep"][VARIANT]) == (one, BASE)])
         for one in scenarios
     ]
-    lines = [["", *scenarios, "mean"], ["---"] * (len(scenarios) + 2), [first, *base, ""]]
+    lines = [["", *scenarios, "mean"], ["---"] * (len(scenarios) + 2), [BASE, *base, ""]]
     for name, by in changes(rows).items():
         cells = [f"{by[one]:+.1f}" if one in by else "" for one in scenarios]
         lines.append([name, *cells, f"{np.mean([*by.values()]):+.1f}"])

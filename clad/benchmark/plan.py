@@ -19,7 +19,7 @@ from clad.data.labelled import Benchmark
 from clad.data.own import read_own
 from clad.data.scenarios import ONE_CLASS, Scenario, known, scenario, scenario_names
 from clad.errors import ConfigError
-from clad.report.ablation import VARIANT
+from clad.report.ablation import BASE, VARIANT
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def cells(
 class Ablation(BaseModel):
     """A file of ``configs/ablation``: one or two keys swept over values, everything else fixed.
 
-    Or ``variants``, each with changes of its own, to be compared with the first.
+    Or ``variants``, each with changes of its own, to be compared with the one named ``BASE``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -116,6 +116,10 @@ class Ablation(BaseModel):
     def _one_of_both(self) -> Ablation:
         if bool(self.sweep) == bool(self.variants):
             raise ValueError("give either sweep or variants")
+        if self.variants and BASE not in self.variants:
+            raise ValueError(
+                f"one of the variants must be named {BASE}, to compare the others with"
+            )
         return self
 
     def points(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:

@@ -16,6 +16,7 @@ from clad.report.canvas import CLUSTERS, INK, NEUTRAL, picture
 Row = Mapping[str, Any]
 CHANCE = 50.0  # % AUROC
 VARIANT = "variant"  # what stands in the place of a swept key
+BASE = "default"  # the variant that others are compared with
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
@@ -88,25 +89,24 @@ def without(row: Row) -> Mapping[str, float]:
 
 
 def changes(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """By variant and scenario, how much more % AUROC than the first, mean over common seeds.
+    """By variant and scenario, how much more % AUROC than ``BASE``, mean over common seeds.
 
-    The first without each of its score's parts is a variant too. A scenario that a variant or the
-    first was not run on is left out.
+    That without each of its score's parts is a variant too. A scenario that a variant or ``BASE``
+    was not run on is left out.
     """
-    first = rows[0]["sweep"][VARIANT]
     cells: dict[tuple[str, str], dict[int, float]] = {}
     for row in rows:
         aurocs = {row["sweep"][VARIANT]: row["auroc"]}
-        if first in aurocs:
+        if BASE in aurocs:
             aurocs |= {f"score without {part}": value for part, value in without(row).items()}
         for variant, auroc in aurocs.items():
             cells.setdefault((variant, row["scenario"]), {})[row["seed"]] = 100 * auroc
-    others = dict.fromkeys(variant for variant, _ in cells if variant != first)
+    others = dict.fromkeys(variant for variant, _ in cells if variant != BASE)
     found: dict[str, dict[str, float]] = {variant: {} for variant in others}
     for (variant, scenario), cell in cells.items():
-        base = cells.get((first, scenario), {})
+        base = cells.get((BASE, scenario), {})
         common = cell.keys() & base.keys()
-        if variant != first and common:
+        if variant != BASE and common:
             found[variant][scenario] = float(np.mean([cell[s] - base[s] for s in common]))
     return {variant: by for variant, by in found.items() if by}
 
@@ -126,7 +126,7 @@ def _variants(figure: Any, rows: Sequence[Row], title: str) -> None:
     names = [f"{name}  ({mean:+.1f})" for name, mean in zip(found, means, strict=True)]
     ax.set_yticks(range(len(found)), names)
     ax.invert_yaxis()
-    ax.set(title=title, xlabel=f"AUROC less that of {rows[0]['sweep'][VARIANT]!r}, points")
+    ax.set(title=title, xlabel=f"AUROC less that of {BASE!r}, points")
     figure.legend(loc="outside right upper", title="normal")
 
 

@@ -73,7 +73,7 @@ def test_every_variant_has_its_own_changes_over_what_is_fixed(tmp_path):
 
 
 def test_a_variants_unknown_key_names_the_nearest(tmp_path):
-    varied = ablation(tmp_path, "dataset: digits\nvariants: {a: {}, b: {dec.clusterz: 3}}")
+    varied = ablation(tmp_path, "dataset: digits\nvariants: {default: {}, b: {dec.clusterz: 3}}")
     with pytest.raises(ConfigError, match=r"dec\.clusterz: unknown key; did you mean 'clusters'"):
         ablation_cells(varied, DIGITS)
 
@@ -87,6 +87,7 @@ def test_a_variants_unknown_key_names_the_nearest(tmp_path):
         ),
         ("dataset: digits\nsweep: {}", "give either sweep or variants"),
         ("dataset: digits\nsweep: {a: [3]}\nvariants: {b: {a: 4}}", "either sweep or variants"),
+        ("dataset: digits\nvariants: {b: {a: 4}}", "one of the variants must be named default"),
         ("dataset: digits\nvariants: {b: 4}", r"variants\.b: Input should be a valid dictionary"),
         ("dataset: digits\nsweep: {a: [1], b: [2], c: [3]}", "sweep: Dictionary should have at m"),
         ("dataset: digits\nsweep: {a: 3}", r"sweep\.a: Input should be a valid list"),
