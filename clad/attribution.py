@@ -15,7 +15,7 @@ from clad.data.images import ImageSet
 from clad.model import Model
 from clad.runtime import Runtime
 from clad.scoremap import ScoreMap
-from clad.stages.fused import EARLY, Fused, exchanged, of_logits, texture_of
+from clad.stages.fused import EARLY, Fused, exchanged, log_tail, of_logits, texture_of
 from clad.stages.layers import FeatureModel
 from clad.stages.odin import log_confidence
 from clad.stages.transformations import Transformations
@@ -77,7 +77,7 @@ def _fused(fused: Fused, network: FeatureModel, x: Tensor) -> Tensor:
     if fused.method != "fused":
         return parts[fused.method]
     z = (torch.stack([parts[name] for name in fused.parts_], dim=1).double() - places) / scales
-    return -torch.special.log_ndtr(-z) @ weights
+    return -log_tail(z, float(fused.degrees_[0])) @ weights
 
 
 def _parts(

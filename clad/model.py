@@ -20,7 +20,7 @@ from clad.data.images import ImageSet
 from clad.errors import ModelError
 from clad.runtime import Runtime, memory_advice
 from clad.stages.autoencoder import ConvolutionalAutoencoder
-from clad.stages.fused import COLOURED, PARTS, Fused
+from clad.stages.fused import COLOURED, NORMAL, PARTS, Fused
 from clad.stages.layers import LatentModel, encode
 from clad.stages.neighbours import Neighbours
 from clad.stages.odin import ODIN, log_confidence
@@ -130,7 +130,10 @@ class Model:
         if self.fused is not None:
             arrays["fused"] = {
                 name: getattr(self.fused, f"{name}_")
-                for name in ("features", "textures", "whitening", "places", "scales", "weights")
+                for name in (
+                    *("features", "textures", "whitening"),
+                    *("places", "scales", "weights", "degrees"),
+                )
             }
             if "patches" in self.fused.parts_:
                 arrays["patches"] = {
@@ -258,7 +261,10 @@ def _fused_of(
     runtime: Runtime,
     colours: ResNet | None,
 ) -> Fused:
-    """The fused score in a bundle; that of format 2 has no patches, and its parts weigh alike."""
+    """The fused score in a bundle.
+
+    That of format 2 has no patches, and its parts weigh alike; up to format 7 tails were normal.
+    """
     fused = make_fused(config, transformations, runtime)
     fused.colours_ = colours
     patches = bundle.arrays.get("patches")
@@ -278,6 +284,9 @@ def _fused_of(
         ("scales", "float64", (n_parts,)),
     ):
         setattr(fused, f"{name}_", bundle.array("fused", name, dtype, wanted, source))
+    fused.degrees_ = np.array([NORMAL])
+    if "degrees" in bundle.arrays["fused"]:
+        fused.degrees_ = bundle.array("fused", "degrees", "float64", (1,), source)
     if patches is None:
         fused.weights_ = np.ones(n_parts)
         return fused

@@ -5,6 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import t
 from torch import nn
 
 from clad.data.images import ImageSet
@@ -12,9 +15,11 @@ from clad.errors import FitError
 from clad.runtime import Runtime
 from clad.stages import fused as module
 from clad.stages.fused import (
+    NORMAL,
     PARTS,
     Fused,
     exchanged,
+    log_tail,
     of_logits,
     texture_of,
     weight_of_classifier,
@@ -82,11 +87,11 @@ def test_log_odds_of_exchanged_colours_by_hand():
     assert exchanged(logits).tolist() == pytest.approx([-math.log(3), 0.0])
 
 
-def joining(weights=(1.0, 1.0, 1.0, 1.0)):
+def joining(weights=(1.0, 1.0, 1.0, 1.0), degrees=NORMAL):
     fused = Fused()
     fused.parts_ = PARTS
     fused.places_, fused.scales_ = np.array([1.0, 2.0, 3.0, 0.0]), np.array([1.0, 0.5, 2.0, 1.0])
-    fused.weights_ = np.array(weights)
+    fused.weights_, fused.degrees_ = np.array(weights), np.array([degrees])
 
     def join(*z):
         values = fused.places_ + fused.scales_ * np.array(z)
@@ -102,6 +107,46 @@ def test_fishers_join_by_hand():
     assert join(0, 0, 1.644854, 0) == pytest.approx(-math.log(0.5**3 * 0.05), rel=1e-5)
     join = joining((0.8, 0.8, 0.2, 0.2))
     assert join(0, 0, 1.644854, 0) == pytest.approx(-1.8 * math.log(0.5) - 0.2 * math.log(0.05))
+
+
+@pytest.mark.parametrize(
+    ("degrees", "z", "tail"), [(1, 1, 1 / 4), (1, 1 / math.sqrt(3), 1 / 3), (2, math.sqrt(2), None)]
+)
+def test_tails_of_few_by_hand(degrees, z, tail):
+    """Student's with one degree is Cauchy's: 1 / 2 - atan(z) / pi; with two it is
+    (1 - z / sqrt(2 + z^2)) / 2, for z = sqrt(2) (1 - sqrt(1 / 2)) / 2."""
+    tail = tail or (1 - math.sqrt(0.5)) / 2
+    found = log_tail(torch.tensor([z, -z]).double(), degrees)
+    assert found.tolist() == pytest.approx([math.log(tail), math.log(1 - tail)], abs=0.02)
+
+
+@given(
+    degrees=st.integers(1, 2000),
+    z=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=9).map(sorted),
+)
+def test_tails_are_finite_in_order_and_near_students(degrees, z):
+    found = log_tail(torch.tensor(z).double(), degrees).numpy()
+    assert np.isfinite(found).all()
+    assert (np.diff(found) <= 0).all()
+    exact = t.logsf(z, degrees)
+    near = np.isfinite(exact) & (np.abs(z) < 50)
+    np.testing.assert_allclose(found[near], exact[near], rtol=0.12, atol=0.01)
+
+
+def test_a_part_of_which_little_is_known_does_not_drown_the_others():
+    """Of two tracks' frames one part's deviation was 30 times too small: a normal image's 30 and
+    an anomaly's 3 and 3 in parts that were right."""
+    assert joining()(30.0, 0, 0, 0) > joining()(0, 3.0, 3.0, 3.0)
+    assert joining(degrees=1)(30.0, 0, 0, 0) < joining(degrees=1)(0, 3.0, 3.0, 3.0)
+
+
+def test_degrees_of_freedom_are_of_independent_images():
+    network, fused = fitted()
+    assert fused.degrees_.tolist() == [9.0]
+    for size, degrees in ((5, 1.0), (20, 1.0)):
+        grouped = ImageSet.of(images().read(), groups=np.arange(40) // size)
+        fused.fit(network, grouped, masked(40, 10), RUNTIME)
+        assert fused.degrees_.tolist() == [degrees], "one at least"
 
 
 def test_a_part_that_is_low_does_not_take_back_what_another_says():
