@@ -27,7 +27,7 @@ from clad.data.images import ImageSet
 from clad.provenance import commit, hardware
 from clad.report.plots import embed
 from clad.runtime import Runtime
-from clad.stages.augmentation import Augmentation
+from clad.stages.augmentation import MILD, Augmentation
 from clad.stages.classifier import Classifier
 from clad.stages.convolution import Convolution
 from clad.stages.fused import Fused
@@ -100,7 +100,8 @@ def training(runtime, steps=12):
     batch = config.classifier.batch_size
     told = {"rotations": 4, "mirror": False, "epochs": 1, "rounds": 1}
     classifier = Classifier(**{**dict(config.classifier), **told})
-    augment = Augmentation(**{**dict(config.augment), "flip": True})
+    chosen = {"flip": True, "brightness": MILD, "contrast": MILD}  # as of most images
+    augment = Augmentation(**{**dict(config.augment), **chosen})
     pixels = np.random.default_rng(0).integers(0, 256, (batch * steps, 3, 32, 32), np.uint8)
     images, labels = ImageSet.of(pixels), np.zeros(batch * steps, np.int64)
 

@@ -13,6 +13,7 @@ from clad.errors import ConfigError
 
 Schedule = Literal["constant", "one-cycle"]
 Side = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _seconds(value: Any) -> Any:
@@ -105,8 +106,10 @@ class Augment(_Section):
         "auto: where mirror images look as normal as the images do",
     )
     rotation: float = Field(0.0, ge=0, le=45, description="largest turn in degrees")
-    brightness: float = Field(0.3, ge=0, le=1)
-    contrast: float = Field(0.3, ge=0, le=1)
+    brightness: Literal["auto"] | Share = Field(
+        "auto", description="auto: 0.9 where light varies among the normal images, else 0.3"
+    )
+    contrast: Literal["auto"] | Share = Field("auto", description="auto: as brightness")
     saturation: float = Field(0.3, ge=0, le=1)
 
 

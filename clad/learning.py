@@ -15,7 +15,14 @@ from clad.errors import FitError
 from clad.health import HARMLESS
 from clad.model import Model, make_fused, make_neighbours
 from clad.runtime import Runtime, log, timed
-from clad.stages.augmentation import Augmentation, mirror_share
+from clad.stages.augmentation import (
+    MILD,
+    STRONG,
+    VARIED,
+    Augmentation,
+    mirror_share,
+    spread_of_light,
+)
 from clad.stages.autoencoder import Autoencoder
 from clad.stages.classifier import Classifier
 from clad.stages.colours import Colours
@@ -222,7 +229,9 @@ class Learning:
         return clusters[assign(stage3.transform(new, self.runtime), features)[0]]
 
     def _make_augmentation(self, images: ImageSet) -> Augmentation:
-        """As configured; ``flip: auto`` where mirror images look as normal as the images do."""
+        """As configured; ``flip: auto`` where mirror images look as normal as the images do,
+        ``brightness`` and ``contrast: auto`` by how much the images' own light varies.
+        """
         changes: dict[str, Any] = dict(self.config.augment)
         self.mirror_share_ = mirror_share(images, self.runtime) if changes["flip"] else None
         if changes["flip"] == "auto":
@@ -233,5 +242,17 @@ class Learning:
                 "images are (50%%: no difference)",
                 "on" if changes["flip"] else "off",
                 100 * self.mirror_share_,
+            )
+        asked = [key for key in ("brightness", "contrast") if changes[key] == "auto"]
+        if asked:
+            spread = spread_of_light(images, self.runtime)
+            relit = STRONG if spread >= VARIED else MILD
+            changes |= dict.fromkeys(asked, relit)
+            log.info(
+                "augment.%s: %g; light varies by %.0f%% from image to image (from %.0f%%: a lot)",
+                " and ".join(asked),
+                relit,
+                100 * spread,
+                100 * VARIED,
             )
         return Augmentation(**changes)

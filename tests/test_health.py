@@ -91,6 +91,29 @@ def test_auto_flips_where_left_and_right_mean_nothing(tiny, normals, caplog):
     assert "augment.flip: on; " in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("settings", "dimmed", "said"),
+    [
+        ({}, 5, "augment.brightness and contrast: 0.9; light varies by "),
+        ({"contrast": 0.2}, 5, "augment.brightness: 0.9; light varies by "),
+        ({}, 1, "augment.brightness and contrast: 0.3; light varies by "),
+    ],
+)
+def test_auto_relights_a_lot_where_light_varies(tiny, normals, caplog, settings, dimmed, said):
+    tiny["augment"] = settings
+    night = normals.copy()
+    night[::2] //= dimmed
+    with caplog.at_level(logging.INFO, "clad"):
+        CLAD(tiny).fit(night)
+    assert said in caplog.text
+
+
+def test_light_is_not_measured_where_relighting_is_given(tiny, normals, monkeypatch):
+    tiny["augment"] = {"brightness": 0, "contrast": 0.2}
+    monkeypatch.setattr("clad.learning.spread_of_light", None)
+    CLAD(tiny).fit(normals)
+
+
 def test_constant_scores_are_useless():
     with pytest.raises(FitError, match=r"all 20 calibration images have the same score \(3\)"):
         check(**{**SOUND, "scores": np.full(20, 3.0)})

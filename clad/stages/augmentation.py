@@ -14,6 +14,8 @@ from clad.data.images import ImageSet
 from clad.runtime import Runtime
 
 COMPARED = 4000  # images, half of them with the other half
+VARIED = 0.45  # the least spread of light that is called varied; things of one light have 0.35
+MILD, STRONG = 0.3, 0.9  # largest change of brightness and contrast, where light is even or varied
 
 
 class Augmentation:
@@ -102,6 +104,18 @@ def mirror_share(images: ImageSet, runtime: Runtime) -> float:
     kept, asked = _flat(some.take(others).read()), some.take(~others).read()
     near, mirrored = (faiss.knn(_flat(x), kept, 1)[0] for x in (asked, asked[..., ::-1]))
     return float(np.mean((near < mirrored) + 0.5 * (near == mirrored)))
+
+
+def spread_of_light(images: ImageSet, runtime: Runtime) -> float:
+    """How much the light varies from one normal image to another.
+
+    The smaller of two coefficients of variation, over (at most 4,000) images: of an image's mean,
+    and of its pixels' standard deviation. Light scales both; what an image shows may change one.
+    """
+    some = images.take(runtime.rng("light").permutation(len(images))[:COMPARED])
+    batches = (batch.reshape(len(batch), -1) / 255.0 for batch in some.batches(512))
+    light = np.concatenate([[batch.mean(axis=1), batch.std(axis=1)] for batch in batches], axis=1)
+    return float((light.std(axis=1) / np.maximum(light.mean(axis=1), 1e-12)).min())
 
 
 def _flat(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

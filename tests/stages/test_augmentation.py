@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from clad.data.images import ImageSet
 from clad.runtime import Runtime
-from clad.stages.augmentation import Augmentation, mirror_share
+from clad.stages.augmentation import Augmentation, mirror_share, spread_of_light
 
 
 def seeded(seed=0):
@@ -148,3 +148,24 @@ def test_an_image_is_not_compared_with_its_own_group():
     assert abs(mirror_share(ImageSet.of(scenes, groups=groups), Runtime()) - 0.5) < 0.2
     assert mirror_share(ImageSet.of(scenes), Runtime()) > 0.95
     assert mirror_share(ImageSet.of(scenes, groups=groups * 0), Runtime()) == 1.0
+
+
+def test_spread_of_light_by_hand():
+    """Two pixels: (0, 2), (0, 6) have means 1 and 3, deviations 1 and 3: both are 2 +- 1."""
+    dark_and_light = np.array([[0, 2], [0, 6]], np.uint8).reshape(2, 1, 1, 2)
+    assert spread_of_light(ImageSet.of(dark_and_light), Runtime()) == pytest.approx(0.5)
+    # (0, 2), (4, 6): means 1 and 5, but deviations are alike, which light would not leave so
+    other_things = np.array([[0, 2], [4, 6]], np.uint8).reshape(2, 1, 1, 2)
+    assert spread_of_light(ImageSet.of(other_things), Runtime()) == 0
+    assert spread_of_light(ImageSet.of(np.zeros((3, 1, 2, 2), np.uint8)), Runtime()) == 0
+
+
+@given(st.floats(0.3, 1), st.integers(0, 9))
+def test_spread_of_light_is_that_of_the_lamp(dim, seed):
+    """Half of the images as they are, half of them dimmed: (1 - dim) / (1 + dim), and no less for
+    what they show."""
+    noise = some(200, seed=seed)
+    dimmed = np.rint(noise[100:] * dim).astype(np.uint8)
+    found = spread_of_light(ImageSet.of(np.concatenate([noise[:100], dimmed])), Runtime())
+    assert found == pytest.approx((1 - dim) / (1 + dim), abs=0.1)
+    assert spread_of_light(ImageSet.of(noise), Runtime()) < 0.1
