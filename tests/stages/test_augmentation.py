@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from clad.data.images import ImageSet
 from clad.runtime import Runtime
-from clad.stages.augmentation import Augmentation, mirror_share, spread_of_light
+from clad.stages.augmentation import VARIED, Augmentation, mirror_share, spread_of_light
 
 
 def seeded(seed=0):
@@ -158,6 +158,14 @@ def test_spread_of_light_by_hand():
     other_things = np.array([[0, 2], [4, 6]], np.uint8).reshape(2, 1, 1, 2)
     assert spread_of_light(ImageSet.of(other_things), Runtime()) == 0
     assert spread_of_light(ImageSet.of(np.zeros((3, 1, 2, 2), np.uint8)), Runtime()) == 0
+
+
+def test_things_of_any_size_and_grey_are_no_varied_light():
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[-32:32, -32:32]
+    discs = np.hypot(rows, columns) < rng.uniform(8, 30, (500, 1, 1, 1))
+    images = (discs * rng.integers(150, 256, (500, 1, 1, 1))).astype(np.uint8)
+    assert spread_of_light(ImageSet.of(images), Runtime()) < VARIED
 
 
 @given(st.floats(0.3, 1), st.integers(0, 9))
