@@ -113,8 +113,9 @@ def spread_of_light(images: ImageSet, runtime: Runtime) -> float:
     and of its pixels' standard deviation. Light scales both; what an image shows may change one.
     """
     some = images.take(runtime.rng("light").permutation(len(images))[:COMPARED])
-    batches = (batch.reshape(len(batch), -1) / 255.0 for batch in some.batches(512))
-    light = np.concatenate([[batch.mean(axis=1), batch.std(axis=1)] for batch in batches], axis=1)
+    pixels = (1, 2, 3)
+    each = [[batch.mean(axis=pixels), batch.std(axis=pixels)] for batch in some.batches(512)]
+    light = np.concatenate(each, axis=1)
     return float((light.std(axis=1) / np.maximum(light.mean(axis=1), 1e-12)).min())
 
 
