@@ -14,6 +14,7 @@ from string import ascii_uppercase as LETTERS  # noqa: N812
 
 import click
 import numpy as np
+from own_set import write_own
 from PIL import Image, ImageDraw, ImageFont
 
 from clad.runtime import track
@@ -62,18 +63,9 @@ def main(fonts: Path, out: Path, normal: str) -> None:
     told = np.isin(list(LETTERS), list(normal))
     train = np.concatenate([letters[told] for family, letters in found if family in shown])
     test = np.concatenate([letters for family, letters in found if family not in shown])
-    labels = np.tile(~told, len(test) // len(LETTERS)).astype(int)
-    out.mkdir(parents=True, exist_ok=True)
-    np.save(out / "train.npy", train[rng.permutation(len(train))])
-    np.save(out / "test.npy", test)
-    (out / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="ascii")
-    (out / "letters.yaml").write_text(
-        "train: train.npy\ntest: test.npy\nlabels: labels.txt\n", encoding="ascii"
-    )
-    click.echo(
-        f"{len(found)} fonts of {len(families)} families: {len(train)} images to fit, "
-        f"{len(test)} to test, {labels.sum()} of them anomalous"
-    )
+    click.echo(f"{len(found)} fonts of {len(families)} families")
+    train = train[rng.permutation(len(train))]
+    write_own(out, "letters", train, test, np.tile(~told, len(test) // len(LETTERS)))
 
 
 if __name__ == "__main__":
