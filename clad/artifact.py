@@ -23,8 +23,8 @@ from clad.errors import CladError, ModelError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = 8
-READABLE = (2, 3, 4, 5, 6, 7, 8)
+FORMAT = 9
+READABLE = (2, 3, 4, 5, 6, 7, 8, 9)
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp"
 OURS = re.compile(r"[a-z-]+-[0-9a-f]{12}\.safetensors")  # a user's own files stay

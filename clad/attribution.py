@@ -15,7 +15,7 @@ from clad.data.images import ImageSet
 from clad.model import Model
 from clad.runtime import Runtime
 from clad.scoremap import ScoreMap
-from clad.stages.fused import EARLY, Fused, exchanged, log_tail, of_logits, texture_of
+from clad.stages.fused import Fused, exchanged, log_tail, of_logits, texture_of
 from clad.stages.layers import FeatureModel
 from clad.stages.odin import log_confidence
 from clad.stages.transformations import Transformations
@@ -56,15 +56,16 @@ def score(model: Model, x: Tensor) -> Tensor:
 
 
 def _fused(fused: Fused, network: FeatureModel, x: Tensor) -> Tensor:
-    learnt = fused.whitening_, fused.textures_, fused.places_, fused.scales_, fused.weights_
-    whitening, textures, places, scales, weights = (
-        torch.from_numpy(a).to(x.device) for a in learnt
+    places, scales, weights = (
+        torch.from_numpy(a).to(x.device) for a in (fused.places_, fused.scales_, fused.weights_)
     )
+    whitening = None if fused.whitening_ is None else torch.from_numpy(fused.whitening_)
     distances = []
-    for turn, known in enumerate(textures):
-        maps = network.maps(fused.transformations.apply(x, turn))[:EARLY]
-        texture = torch.cat([texture_of(each) for each in maps], dim=1)
-        distances.append(_to_nearest(texture @ whitening, known))
+    for turn in range(fused.transformations.rotations):
+        maps = network.maps(fused.transformations.apply(x, turn))
+        for texture, turned in zip(texture_of(maps, whitening), fused.textures_, strict=True):
+            known = torch.from_numpy(turned[turn]).to(x.device)
+            distances.append(_to_nearest(texture, known))
     parts = _parts(network, x, fused.features_, fused.transformations)
     parts["texture"] = torch.stack(distances).mean(dim=0)
     if "patches" in fused.parts_:

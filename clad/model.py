@@ -20,7 +20,7 @@ from clad.data.images import ImageSet
 from clad.errors import ModelError
 from clad.runtime import Runtime, memory_advice
 from clad.stages.autoencoder import ConvolutionalAutoencoder
-from clad.stages.fused import COLOURED, NORMAL, PARTS, Fused
+from clad.stages.fused import COLOURED, NORMAL, PARTS, TEXTURED, Fused
 from clad.stages.layers import LatentModel, encode
 from clad.stages.neighbours import Neighbours
 from clad.stages.odin import ODIN, log_confidence
@@ -29,6 +29,7 @@ from clad.stages.resnet import NETWORKS, ResNet
 from clad.stages.transformations import Transformations
 
 KIND = "clad"  # what a model's document says it is
+TEXTURES = ("texture-second", "texture-third")  # tensors: of which map
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,11 +131,13 @@ class Model:
         if self.fused is not None:
             arrays["fused"] = {
                 name: getattr(self.fused, f"{name}_")
-                for name in (
-                    *("features", "textures", "whitening"),
-                    *("places", "scales", "weights", "degrees"),
-                )
+                for name in ("features", "places", "scales", "weights", "degrees")
             }
+            if self.fused.whitening_ is None:
+                arrays["fused"] |= dict(zip(TEXTURES, self.fused.textures_, strict=True))
+            else:
+                (textures,) = self.fused.textures_
+                arrays["fused"] |= {"textures": textures, "whitening": self.fused.whitening_}
             if "patches" in self.fused.parts_:
                 arrays["patches"] = {
                     "known": self.fused.patches_,
@@ -263,7 +266,8 @@ def _fused_of(
 ) -> Fused:
     """The fused score in a bundle.
 
-    That of format 2 has no patches, and its parts weigh alike; up to format 7 tails were normal.
+    That of format 2 has no patches, and its parts weigh alike; up to format 7 tails were normal,
+    up to format 8 texture was whitened.
     """
     fused = make_fused(config, transformations, runtime)
     fused.colours_ = colours
@@ -273,19 +277,30 @@ def _fused_of(
     else:
         fused.parts_ = PARTS if colours is None else COLOURED
     n_parts, penultimate = len(fused.parts_), 8 * config.classifier.width
-    texture = penultimate * 3 // 4  # two for each of width + 2 * width maps
-    features = bundle.arrays.get("fused", {}).get("features", np.empty((0, 0)))
+    arrays = bundle.arrays.get("fused", {})
+    features = arrays.get("features", np.empty((0, 0)))
     kept = features.shape[1] if features.ndim > 1 else 0
+    rows = transformations.rotations, kept
     for name, dtype, wanted in (
-        ("features", "float32", (transformations.rotations, kept, penultimate)),
-        ("textures", "float32", (transformations.rotations, kept, texture)),
-        ("whitening", "float32", (texture, texture)),
+        ("features", "float32", (*rows, penultimate)),
         ("places", "float64", (n_parts,)),
         ("scales", "float64", (n_parts,)),
     ):
         setattr(fused, f"{name}_", bundle.array("fused", name, dtype, wanted, source))
+    if "whitening" in arrays:
+        n = penultimate * 3 // 4  # two for each of width + 2 * width maps
+        fused.whitening_ = bundle.array("fused", "whitening", "float32", (n, n), source)
+        fused.textures_ = [bundle.array("fused", "textures", "float32", (*rows, n), source)]
+    else:
+        fused.whitening_ = None
+        network = NETWORKS[config.classifier.network]
+        widths = [config.classifier.width * network.CHANNELS[i] for i in TEXTURED]
+        fused.textures_ = [
+            bundle.array("fused", tensor, "float32", (*rows, n), source)
+            for tensor, n in zip(TEXTURES, widths, strict=True)
+        ]
     fused.degrees_ = np.array([NORMAL])
-    if "degrees" in bundle.arrays["fused"]:
+    if "degrees" in arrays:
         fused.degrees_ = bundle.array("fused", "degrees", "float64", (1,), source)
     if patches is None:
         fused.weights_ = np.ones(n_parts)

@@ -15,6 +15,7 @@ from sklearn.base import clone
 from torch.utils.data import Dataset, TensorDataset
 
 from clad import CLAD, artifact
+from clad.attribution import score
 from clad.benchmark.experiment import evaluate
 from clad.checkpoints import CheckpointFolder
 from clad.config import Config, build
@@ -768,6 +769,12 @@ def test_a_model_of_every_format_says_what_it_said(path, tmp_path):
     assert loaded.threshold_ == said["threshold"]
     scores = loaded.decision_function(images(170)[160:])
     np.testing.assert_allclose(scores, said["scores"], rtol=1e-3)
+    loaded.save(tmp_path / "again")
+    again = CLAD.load(tmp_path / "again").decision_function(images(170)[160:])
+    np.testing.assert_array_equal(again, scores)
+    pixels = loaded.read(images(170)[160:])[0].read()
+    by_attribution = score(loaded.model_, loaded.runtime_.floats(pixels)).detach()
+    np.testing.assert_allclose(by_attribution, scores, rtol=2e-3)
 
 
 def test_a_tensor_of_another_shape_is_named_with_both(copied):

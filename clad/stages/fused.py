@@ -25,11 +25,12 @@ COLOURED = (*PARTS, "colours")
 MOST = 0.8  # of the weight for the classifier: turns are told before all of a class is learnt
 OF_CLUSTERS = 0.5  # of that for logits that tell clusters apart: features are the better witness
 LEAST = 0.5  # for features: they tell something even where the classifier knows no transformation
-OF_TEXTURE = 0.5  # of what the classifier leaves: patches are the better witness
+OF_TEXTURE = 0.4  # for texture, however much the classifier knows: it is of what that overlooks
 NORMAL = 1e9  # degrees of freedom with which Student's distribution is the normal one
 DOUBT = 10  # independent images that say as much as the guess that all parts are as good
 PORTION = 16_384  # images scored at a time: what a score is made of takes some 10 KiB of each
-EARLY = 2  # of the four maps, which are the texture: edges, colours and their repetition
+TEXTURED = (1, 2)  # of the four maps: neither single edges nor whole things
+WHITENED = (0, 1)  # those of a model of format 8 or older
 Parts = dict[str, NDArray[np.float64]]
 
 
@@ -40,10 +41,10 @@ class Fused:
     turns (Hendrycks et al. 2022, arXiv 1911.11132; Golan and El-Yaniv 2018); mirror images, which
     say no more, would take as long again. ``features``: distance of the unit-length penultimate
     features to the nearest of normal images turned alike, averaged over the turns (Sun et al. 2022,
-    arXiv 2204.06507). ``texture``: the same distance of the means and deviations of the early
-    stages' maps, in units of their covariance (Mahalanobis); the classifier is trained to overlook
-    such things, and some anomalies are just that. ``patches``: the same distance of
-    ``PatchFeatures``, which no classifier had a hand in. ``colours``, of images that have three:
+    arXiv 2204.06507). ``texture``: the mean of two such distances, of the deviations over the
+    pixels of the second and of the third map; the classifier is trained to overlook such things,
+    and some anomalies are just that. ``patches``: the same distance of ``PatchFeatures``, which no
+    classifier had a hand in. ``colours``, of images that have three:
     the log-odds that red and blue are exchanged, by the network of ``Colours``. To compare with:
     ``energy`` and ``turns``, of the logits too (``of_logits``).
 
@@ -54,9 +55,9 @@ class Fused:
     a factor of many. The weights come from the same images. With c the share of the
     entropy of their transformations that the classifier removes (``share_known``), logits and
     features count w = c^2 / (c^2 + (1 - c)^2), nearer to a half where few images say so and four
-    fifths at most (``weight_of_classifier``), patches the rest, texture half of it and colours the
-    share of it that their network knows of them; of several clusters logits count half, and
-    features never less than a half. No anomaly is involved.
+    fifths at most (``weight_of_classifier``), patches the rest and colours the share of it that
+    their network knows of them; of several clusters logits count half, features never less than a
+    half, and texture 0.4 whatever is known. No anomaly is involved.
     """
 
     def __init__(
@@ -86,11 +87,11 @@ class Fused:
 
         ``held_out``: bool (N,), the images that the network was not trained on. ``known``: the
         share of the entropy of their transformations that the network removes (``share_known``); by
-        default all parts weigh the same. ``colours``, ``of_colours``: where they are to be one of
-        the parts, the network that tells exchanged ones, and the share that it knows of these.
+        default all parts but texture weigh the same. ``colours``, ``of_colours``: where they are to
+        be a part, the network that tells exchanged ones, and the share that it knows of these.
 
-        Sets ``parts_``, the names of those joined, ``features_`` float32 (R, M, F), ``textures_``
-        float32 (R, M, E), ``whitening_`` float32 (E, E), ``dictionary_``, ``patches_`` float32
+        Sets ``parts_``, the names of those joined, ``features_`` float32 (R, M, F), ``textures_``,
+        two of float32 (R, M, E), ``whitening_`` None, ``dictionary_``, ``patches_`` float32
         (M, P), ``patch_whitening_`` float32 (P, P), ``places_`` and ``scales_`` float64 (parts,),
         the mean and standard deviation of each part over the images held out, their ``weights_``
         float64 (parts,), ``degrees_`` float64 (1,), of freedom, ``colours_``, the network or None,
@@ -105,9 +106,8 @@ class Fused:
         self.kept_ = ~held_out
         self.kept_[~held_out] = kept(int(self.kept_.sum()), self.limit, self.seed)
         trained = images.take(self.kept_)
-        _, _, self.features_, textures = self._respond(network, trained, runtime)
-        self.whitening_ = _whitening(textures[0])
-        self.textures_ = _whitened(textures, self.whitening_)
+        self.whitening_: NDArray[np.float32] | None = None
+        _, _, self.features_, self.textures_ = self._respond(network, trained, runtime)
         self.dictionary_ = PatchFeatures.fit(trained, runtime)
         patches = rows_of(self.dictionary_, trained, runtime, "patches")
         self.patch_whitening_ = _whitening(patches)
@@ -126,7 +126,7 @@ class Fused:
         weights = {
             "logits": share * (OF_CLUSTERS if several else 1),
             "features": max(share, LEAST),
-            "texture": (1 - share) * OF_TEXTURE,
+            "texture": OF_TEXTURE,
             "patches": 1 - share,
             "colours": (1 - share) * of_colours,
         }
@@ -196,8 +196,8 @@ class Fused:
         if "features" in wanted:
             parts["features"] = distances(features, self.features_)
         if "texture" in wanted:
-            turned = (_whitened(each, self.whitening_) for each in textures)  # one at a time
-            parts["texture"] = distances(turned, self.textures_)
+            kinds = zip(textures, self.textures_, strict=True)
+            parts["texture"] = np.mean([distances(*kind) for kind in kinds], axis=0)
         if "patches" in wanted:
             patches = rows_of(self.dictionary_, images, runtime, "patches")
             patches = _whitened(patches, self.patch_whitening_)
@@ -223,10 +223,11 @@ class Fused:
     @torch.inference_mode()
     def _respond(
         self, network: FeatureModel, images: ImageSet, runtime: Runtime, batch_size: int = 512
-    ) -> tuple[NDArray[np.float32], Parts, NDArray[np.float32], NDArray[np.float32]]:
+    ) -> tuple[NDArray[np.float32], Parts, NDArray[np.float32], list[NDArray[np.float32]]]:
         """Upright logits (N, K * T), the scores of logits, averaged over the turns, unit features
-        (R, N, F), textures (R, N, E)."""
+        (R, N, F), textures (R, N, E) of each kind."""
         network.eval()
+        whitening = None if self.whitening_ is None else torch.from_numpy(self.whitening_)
         upright, scores, features, textures = [], [], [], []
         n_batches = -(-len(images) // batch_size)
         bar = {"total": n_batches, "unit": "image", "unit_scale": batch_size}
@@ -240,18 +241,19 @@ class Fused:
                 logits = network.head(response)
                 if turn == 0:
                     upright.append(logits.cpu().numpy())
-                early.append(torch.cat([texture_of(each) for each in maps[:EARLY]], dim=1))
+                early.append(texture_of(maps, whitening))
                 said.append(of_logits(logits.double(), turn, len(self.transformations)))
                 responses.append(F.normalize(response, dim=1))
             features.append(torch.stack(responses).cpu().numpy())
-            textures.append(torch.stack(early).cpu().numpy())
+            kinds = zip(*early, strict=True)
+            textures.append([torch.stack(turns).cpu().numpy() for turns in kinds])
             means = {name: torch.stack([s[name] for s in said]).mean(dim=0) for name in said[0]}
             scores.append({name: mean.cpu().numpy() for name, mean in means.items()})
         return (
             np.concatenate(upright),
             {name: np.concatenate([s[name] for s in scores]) for name in scores[0]},
             np.concatenate(features, axis=1),
-            np.concatenate(textures, axis=1),
+            [np.concatenate(kind, axis=1) for kind in zip(*textures, strict=True)],
         )
 
 
@@ -313,10 +315,24 @@ def exchanged(logits: Tensor) -> Tensor:
     return logits[:, 1] - logits[:, 0]
 
 
-def texture_of(maps: Tensor) -> Tensor:
-    """Mean and standard deviation of each map over its pixels: (N, F, h, w) -> (N, 2 * F)."""
+def texture_of(maps: Sequence[Tensor], whitening: Tensor | None = None) -> list[Tensor]:
+    """What maps (N, F, h, w) say of surfaces: float32 (N, E), a tensor for each distance.
+
+    Deviations over the pixels of the second and of the third, of unit length. With ``whitening``
+    (E, E), as it was up to format 8: means and deviations of the first two, in units of their
+    covariance (Mahalanobis).
+    """
+    if whitening is None:
+        return [F.normalize(_moments(maps[i])[1], dim=1) for i in TEXTURED]
+    moments = torch.cat([each for i in WHITENED for each in _moments(maps[i])], dim=1)
+    # in float64, as ``_whitened``
+    return [(moments.double() @ whitening.to(moments.device).double()).float()]
+
+
+def _moments(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over the pixels: (N, F, h, w) -> (N, F) each."""
     pixels = maps.float().permute(0, 2, 3, 1).flatten(1, 2)
     mean = pixels.mean(dim=1)
     # nine times as fast as torch.std_mean, which reads maps with the channels last one by one
-    deviation = (pixels - mean[:, None]).square_().mean(dim=1).sqrt_()
-    return torch.cat([mean, deviation], dim=1)
+    variance = (pixels - mean[:, None]).square_().mean(dim=1)
+    return mean, variance.clamp_(min=1e-12).sqrt_()  # of 0 there would be no gradient

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -63,11 +63,14 @@ class PoolingBlock(nn.Module):
 class ResNet(FeatureModel):
     """A stem, four maps each smaller than the one before, and a linear ``head`` on the last.
 
+    ``CHANNELS``: how many channels the maps have, in units of the width.
+
     Stems: ``torchvision``, 7x7 stride 2 and max-pool, for 224 pixels; ``small``, 3x3 stride 1, no
     pool, for 28 to 64 pixels; ``small-stride``, 3x3 stride 2, a quarter of its cost. ``blocks``
-    are what follows it, and ``ends`` after which of those (0: the stem) each map is taken. The
-    maps have at least width, 2 * width, 4 * width and 8 * width channels.
+    are what follows it, and ``ends`` after which of those (0: the stem) each map is taken.
     """
+
+    CHANNELS: ClassVar[tuple[int, int, int, int]]
 
     def __init__(
         self,
@@ -119,11 +122,14 @@ class ResNet(FeatureModel):
 class ResNet18(ResNet):
     """He et al. 2016, arXiv 1512.03385: four stages of two blocks, halved by strides."""
 
+    CHANNELS = (1, 2, 4, 8)
+
     def __init__(
         self, channels: int, n_classes: int, *, width: int = 64, stem: Stem = "torchvision"
     ) -> None:
         blocks, inner = [], width
-        for outer, stride in ((width, 1), (2 * width, 2), (4 * width, 2), (8 * width, 2)):
+        for times, stride in zip(self.CHANNELS, (1, 2, 2, 2), strict=True):
+            outer = times * width
             shortcut = None
             if stride != 1:
                 convolution = nn.Conv2d(inner, outer, 1, stride=stride, bias=False)
@@ -146,11 +152,12 @@ class ResNet8(ResNet):
     myrtle.ai/learn/how-to-train-your-resnet, arXiv 2404.00498.
     """
 
+    CHANNELS = (1, 2, 6, 8)
+
     def __init__(
         self, channels: int, n_classes: int, *, width: int = 64, stem: Stem = "small-stride"
     ) -> None:
-        widths = (width, 2 * width, 6 * width, 8 * width)
-        blocks = [PoolingBlock(*pair) for pair in pairwise(widths)]
+        blocks = [PoolingBlock(*pair) for pair in pairwise(width * n for n in self.CHANNELS)]
         super().__init__(
             channels, n_classes, width=width, stem=stem, blocks=blocks, ends=(0, 1, 2, 3)
         )

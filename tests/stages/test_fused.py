@@ -32,7 +32,8 @@ RUNTIME = Runtime()
 
 
 class Halves(FeatureModel):
-    """Maps: the image, three times. Features: its upper two pixels. Logits: their weighted sums."""
+    """Maps: the image, and twice it beside its square. Features: its upper two pixels. Logits:
+    their weighted sums."""
 
     def __init__(self, weights):
         super().__init__()
@@ -41,7 +42,8 @@ class Halves(FeatureModel):
         self.head.weight.data.copy_(weights)
 
     def maps(self, x):
-        return [x, x, x]
+        both = torch.cat([x, x.square()], dim=1)
+        return [x, both, both]
 
     def pool(self, last):
         return last[:, 0, 0, :]
@@ -65,10 +67,27 @@ def fitted(method="fused", rotations=1, limit=99, n=40, mirrored=False):
     return network, fused.fit(network, images(n), masked(n, 10), RUNTIME)
 
 
-def test_means_and_deviations_by_hand():
-    """Of (0, 2, 4, 6): mean 3, variance (9 + 1 + 1 + 9) / 4 = 5."""
-    maps = torch.tensor([[[[0.0, 2.0], [4.0, 6.0]], [[1.0, 1.0], [1.0, 1.0]]]])
-    torch.testing.assert_close(texture_of(maps), torch.tensor([[3.0, 1.0, math.sqrt(5), 0.0]]))
+def test_texture_by_hand():
+    """Of (0, 2, 4, 6): mean 3, variance (9 + 1 + 1 + 9) / 4 = 5; of twice that sqrt(20). In a ratio
+    of 1 to 2 they are 1 / sqrt(5) and 2 / sqrt(5) of unit length; what is even has none."""
+    pixels = torch.tensor([[[[0.0, 2.0], [4.0, 6.0]]]])
+    even = torch.ones_like(pixels)
+    maps = [even, torch.cat([pixels, 2 * pixels], dim=1), torch.cat([even, pixels], dim=1), even]
+    second, third = texture_of(maps)
+    torch.testing.assert_close(second, torch.tensor([[1.0, 2.0]]) / math.sqrt(5))
+    torch.testing.assert_close(third, torch.tensor([[0.0, 1.0]]), atol=1e-6, rtol=0)
+
+    # up to format 8, means and deviations of the first two
+    (whitened,) = texture_of(maps, 2 * torch.eye(6))
+    moments = [1.0, 0.0, 3.0, 6.0, math.sqrt(5), math.sqrt(20)]
+    torch.testing.assert_close(whitened, 2 * torch.tensor([moments]), atol=1e-5, rtol=0)
+
+
+def test_texture_has_a_gradient_where_a_map_is_even():
+    pixels = torch.rand(2, 3, 1, 1, requires_grad=True)
+    second, third = texture_of([pixels, pixels, pixels, pixels])
+    (gradient,) = torch.autograd.grad((second + third).sum(), pixels)
+    assert torch.isfinite(gradient).all()
 
 
 def test_scores_of_logits_by_hand():
@@ -180,29 +199,29 @@ def test_weight_of_the_classifier_by_hand():
     assert weight_of_classifier(0.6, 0) == 0.5
     assert weight_of_classifier(0.0, 30) == pytest.approx(5 / 40)
     assert weight_of_classifier(1.0, 10) == pytest.approx(0.75)
-    assert weight_of_classifier(1.0, 90) == 0.8, "texture and patches have a fifth at least"
+    assert weight_of_classifier(1.0, 90) == 0.8, "patches have a fifth at least"
 
 
 def test_the_classifier_counts_as_much_as_it_knows_of_the_turns():
     def weights(known, n=10):
         weight = weight_of_classifier(known, n)
-        return pytest.approx([weight, max(weight, 0.5), (1 - weight) / 2, 1 - weight])
+        return pytest.approx([weight, max(weight, 0.5), 0.4, 1 - weight])
 
     network, fused = fitted(rotations=2)
-    even = [0.5, 0.5, 0.25, 0.5]
+    even = [0.5, 0.5, 0.4, 0.5]
     assert fused.weights_.tolist() == even, "nothing known of the turns, nothing weighed"
     fused.fit(network, images(), masked(40, 10), RUNTIME, 0.9)
     assert fused.weights_.tolist() == weights(0.9)
 
     # it knows no turn, and its features tell something all the same
     fused.fit(network, images(), masked(40, 10), RUNTIME, 0.0)
-    assert fused.weights_.tolist() == [0.25, 0.5, 0.375, 0.75]
+    assert fused.weights_.tolist() == [0.25, 0.5, 0.4, 0.75]
 
     # of two clusters logits count half: they tell those too
     both = Halves(np.ones((4, 2)).tolist())
     fused.fit(both, images(), masked(40, 10), RUNTIME, 0.9)
     weight = weight_of_classifier(0.9, 10)
-    expected = [weight / 2, weight, (1 - weight) / 2, 1 - weight]
+    expected = [weight / 2, weight, 0.4, 1 - weight]
     assert fused.weights_.tolist() == pytest.approx(expected)
 
     # images of one group are one that says so
@@ -241,12 +260,19 @@ def test_features_and_logits_are_those_of_the_neighbours_score():
     assert parts["features"] == pytest.approx([nearest], abs=1e-5)
 
 
-def test_whitened_textures_have_unit_covariance_but_for_shrinkage():
-    _, fused = fitted(n=400)
-    deviation = fused.textures_[0].std(axis=0)
-    # each map is there twice, so half the directions hold nothing and stay at nothing
-    assert (deviation < 1.3).all()
-    assert deviation.max() > 0.7
+def test_texture_is_the_mean_distance_of_two_maps_to_the_nearest_image():
+    network, fused = fitted("texture", rotations=2)
+    new = images(5, seed=1)
+    pixels, bank = (torch.from_numpy(x.read() / 255.0) for x in (new, images().take(np.arange(30))))
+    distances = []
+    for turn in range(2):
+        turned, known = (
+            texture_of(network.maps(fused.transformations.apply(x.float(), turn)))
+            for x in (pixels, bank)
+        )
+        distances += [torch.cdist(*kind).amin(dim=1) for kind in zip(turned, known, strict=True)]
+    found, *_ = fused.score(network, new, RUNTIME)
+    np.testing.assert_allclose(found, torch.stack(distances).mean(dim=0), atol=1e-3)
 
 
 @pytest.mark.parametrize("method", [*PARTS, "energy", "turns"])
@@ -270,13 +296,13 @@ def test_an_image_of_the_bank_is_no_neighbour_of_its_own():
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_turns_and_limit_shape_the_bank_and_batches_change_nothing(mirrored):
     network, fused = fitted(rotations=4, limit=12, mirrored=mirrored)
-    assert fused.features_.shape[:2] == fused.textures_.shape[:2] == (4, 12)
+    assert {each.shape[:2] for each in (fused.features_, *fused.textures_)} == {(4, 12)}
     assert fused.kept_.sum() == 12
     assert not fused.kept_[30:].any()
 
     def responses(batch_size):
-        upright, scores, *rest = fused._respond(network, images(), RUNTIME, batch_size)
-        return upright, *scores.values(), *rest
+        upright, scores, features, textures = fused._respond(network, images(), RUNTIME, batch_size)
+        return upright, *scores.values(), features, *textures
 
     for one, other in zip(responses(512), responses(7), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
