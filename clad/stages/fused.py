@@ -233,7 +233,7 @@ class Fused:
         bar = {"total": n_batches, "unit": "image", "unit_scale": batch_size}
         for batch in runtime.track(images.batches(batch_size), "features", **bar):
             x = runtime.floats(batch)
-            said, responses, early = [], [], []
+            said, responses, surfaces = [], [], []
             for turn in range(self.transformations.rotations):
                 with runtime.autocast(scoring=True):
                     maps = network.maps(self.transformations.apply(x, turn))
@@ -241,11 +241,11 @@ class Fused:
                 logits = network.head(response)
                 if turn == 0:
                     upright.append(logits.cpu().numpy())
-                early.append(texture_of(maps, whitening))
+                surfaces.append(texture_of(maps, whitening))
                 said.append(of_logits(logits.double(), turn, len(self.transformations)))
                 responses.append(F.normalize(response, dim=1))
             features.append(torch.stack(responses).cpu().numpy())
-            kinds = zip(*early, strict=True)
+            kinds = zip(*surfaces, strict=True)
             textures.append([torch.stack(turns).cpu().numpy() for turns in kinds])
             means = {name: torch.stack([s[name] for s in said]).mean(dim=0) for name in said[0]}
             scores.append({name: mean.cpu().numpy() for name, mean in means.items()})
