@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -18,16 +18,29 @@ from clad.data.benchmarks import load
 from clad.data.labelled import Benchmark
 from clad.data.own import read_own
 from clad.data.scenarios import ONE_CLASS, Scenario, known, scenario, scenario_names
+from clad.data.splits import hold_out
 from clad.errors import ConfigError
 from clad.report.ablation import BASE, VARIANT
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set's images are: a name and the prepared data's folder, or a YAML file."""
+    """Where a data set's images are: a name and the prepared data's folder, or a YAML file.
+
+    ``held_out``: the share of its training images that is tested with in the place of its test
+    images. Raises ConfigError for a file with that: all of its training images are normal.
+    """
 
     dataset: str
     root: Path | None = None
+    held_out: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.own and self.held_out is not None:
+            raise ConfigError(
+                f"{self.dataset}: holds no anomalies to train on, so there are none to hold out; "
+                "leave --held-out away, or name images to choose by under test"
+            )
 
     @property
     def own(self) -> bool:
@@ -50,7 +63,12 @@ class Source:
             names = scenario_names(self.dataset)
         elif list(names) == ["one-class"]:
             names = [f"{ONE_CLASS}{label}" for label in classes]
-        return [scenario(self.dataset, name, classes) for name in names]
+        found = [scenario(self.dataset, name, classes) for name in names]
+        if self.held_out is None:
+            return found
+        # another data set in every table: rows of both are never averaged
+        name = f"{self.dataset}, {self.held_out:g} of training held out"
+        return [replace(one, dataset=name) for one in found]
 
     def offers(self, method: str) -> bool:
         """Whether there is a recipe: the authors released none for digits or for a user's data."""
@@ -70,7 +88,10 @@ class Source:
 
 @cache
 def _opened(source: Source) -> Benchmark:
-    return read_own(Path(source.dataset))[0] if source.own else load(source.dataset, source.root)
+    if source.own:
+        return read_own(Path(source.dataset))[0]
+    benchmark = load(source.dataset, source.root)
+    return benchmark if source.held_out is None else hold_out(benchmark, source.held_out)
 
 
 def cells(

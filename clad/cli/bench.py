@@ -19,10 +19,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def running_options(command: F) -> F:
-    """Where cells are run and what is printed."""
+    """What cells are tested with, where they are run and what is printed."""
     for option in (
         click.option("--quiet", is_flag=True, help="Only errors; no progress."),
         data_root_option,
+        click.option(
+            "--held-out",
+            type=click.FloatRange(0, 0.5, min_open=True),
+            metavar="FRACTION",
+            help="Test on that share of the training images, not on the test images: to choose by.",
+        ),
         click.option("--scheduler", metavar="tcp://...", help="Run the cells on a Dask cluster."),
         click.option(
             "--jobs",
@@ -34,6 +40,10 @@ def running_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def _held(fraction: float | None) -> tuple[str, ...]:
+    return () if fraction is None else ("--held-out", f"{fraction:g}")
 
 
 def _listed(text: str) -> list[str]:
@@ -66,6 +76,7 @@ def bench(
     out: Path,
     jobs: int,
     scheduler: str | None,
+    held_out: float | None,
     data_root: Path | None,
     quiet: bool,
 ) -> None:
@@ -77,11 +88,13 @@ def bench(
     from clad.benchmark.tables import table
 
     with reporting(quiet):
-        source = Source(dataset, data_root)
+        source = Source(dataset, data_root, held_out)
         wanted = cells(source, _listed(scenarios), _listed(methods), seeds, assignments)
         changes = (word for change in assignments for word in ("--set", change))
         choice = ("--scenarios", scenarios, "--methods", methods, "--seeds", str(seeds))
-        marks = [{"command": shlex.join(("clad", "bench", dataset, *choice, *changes))}]
+        marks = [
+            {"command": shlex.join(("clad", "bench", dataset, *choice, *_held(held_out), *changes))}
+        ]
         rows = _run(wanted, marks * len(wanted), source, out, jobs, scheduler, quiet)
     finished = [row for row in rows if row["error"] is None]
     if finished:
@@ -102,6 +115,7 @@ def ablate(
     out: Path | None,
     jobs: int,
     scheduler: str | None,
+    held_out: float | None,
     data_root: Path | None,
     quiet: bool,
 ) -> None:
@@ -114,17 +128,17 @@ def ablate(
 
     with reporting(quiet):
         ablation = read_ablation(file)
-        source = Source(ablation.dataset, data_root)
+        source = Source(ablation.dataset, data_root, held_out)
         points = ablation_cells(ablation, source, seeds)
         out = out or Path("ablations") / file.stem
         wanted = [cell for _, cell in points]
         choice = () if seeds is None else ("--seeds", str(seeds))
-        command = shlex.join(("clad", "ablate", str(file), *choice))
+        command = shlex.join(("clad", "ablate", str(file), *choice, *_held(held_out)))
         marks = [{"sweep": point, "command": command} for point, _ in points]
         rows = _run(wanted, marks, source, out, jobs, scheduler, quiet)
         finished = [row for row in rows if row["error"] is None]
         if finished:
-            title = f"{ablation.dataset}, {ablation.method}"
+            title = f"{finished[0]['dataset']}, {ablation.method}"
             draw_ablation(out / f"{file.stem}.png", finished, title)
             click.echo(f"plot written to {out / file.stem}.png")
     _report(rows, out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -70,6 +70,25 @@ def make_task(benchmark: Benchmark, scenario: Scenario) -> Task:
             )
     answers = Answers(train_labels, test_labels, np.isin(test_labels, anomalous), benchmark.classes)
     return Task(train, test, answers)
+
+
+def hold_out(benchmark: Benchmark, fraction: float, seed: int = 0) -> Benchmark:
+    """The benchmark with its test part replaced: about that share of the training images of each
+    class is tested with, the others are trained on. To choose by, as test images must not be.
+
+    Groups and a class's duplicates stay whole. Raises DataError as ``fit_calibration_split``.
+    """
+    train = benchmark.train
+    held = np.zeros(len(train), bool)
+    for label in np.unique(train.labels):
+        of_class = train.images.take(train.labels == label)
+        _, tested = fit_calibration_split(of_class, fraction, 1, seed)
+        held |= np.isin(train.images.index, tested.index)
+    kept, test = (
+        Labelled(train.images.take(chosen), train.labels[chosen], train.classes)
+        for chosen in (~held, held)
+    )
+    return replace(benchmark, train=kept, test=test)
 
 
 def _select(part: Labelled, labels: list[int]) -> tuple[ImageSet, NDArray[np.int64]]:

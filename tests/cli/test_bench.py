@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from clad.baselines.principal_components import PCANeighbours, PCAReconstruction
+from clad.benchmark import plan
 from clad.cli import main
+from clad.data.benchmarks import load
+from clad.data.images import ImageSet
 
 FAST = ["bench", "digits", "--methods", "pca-reconstruction,pca-neighbours", "--seeds", "2"]
 
@@ -49,6 +53,31 @@ def test_every_scenario_method_and_seed_once(clad, monkeypatch):
     assert again.exit_code == 0
     assert again.stdout == result.stdout
     assert len(rows()) == 12
+
+
+def test_held_out_training_images_are_tested_with_and_test_images_are_not(clad, monkeypatch):
+    words = ["bench", "digits", "--scenarios", "CUR", "--methods", "pca-neighbours", "--seeds", "1"]
+    assert clad(*words).exit_code == 0
+    asked = [*words, "--held-out", "0.25"]
+    result = clad(*asked)
+    assert result.exit_code == 0, result.output
+    of_test, held = rows()
+    assert held["dataset"] == "digits, 0.25 of training held out"
+    assert held["command"] == " ".join(["clad", *asked[:8], "--held-out", "0.25"])
+    assert held["n_fit"] < of_test["n_fit"]
+    assert "| digits, 0.25 of training held out | CUR" in result.stdout
+
+    def black(name, root):
+        found = load(name, root)
+        images = ImageSet.of(np.zeros((len(found.test), *found.test.images.shape), np.uint8))
+        return replace(found, test=replace(found.test, images=images))
+
+    monkeypatch.setattr(plan, "load", black)
+    plan._opened.cache_clear()
+    assert clad(*asked, "-o", "again").exit_code == 0
+    plan._opened.cache_clear()
+    (again,) = map(json.loads, Path("again/results.jsonl").read_text().splitlines())
+    assert again["auroc"] == held["auroc"] > 0.9
 
 
 def test_a_kill_loses_the_cell_it_was_in(clad, monkeypatch):
@@ -104,6 +133,7 @@ def test_tables_of_what_was_run(clad):
         (["bench", "digits", "--methods", "svm"], "unknown method 'svm'; known are clad, pca"),
         (["bench", "digits", "--seeds", "0"], "--seeds"),
         (["bench", "digits", "--set", "dec.cluster=3"], "did you mean 'clusters'?"),
+        (["bench", "digits", "--held-out", "0.7"], "--held-out"),
         (["table", "absent"], "absent: cannot be read"),
         (["table", "bench", "--metric", "auc"], "unknown column 'auc'; known are"),
     ],
@@ -161,6 +191,12 @@ def test_a_wrong_benchmark_file(clad, own, change, message):
     result = clad("bench", own)
     assert result.exit_code == 2
     assert re.search(message, result.output), result.output
+
+
+def test_a_file_has_no_anomalies_to_hold_out(clad, own):
+    result = clad("bench", own, "--held-out", "0.2")
+    assert result.exit_code == 2
+    assert "mine.yaml: holds no anomalies to train on" in result.stderr
 
 
 def test_scores_as_a_course_wants_them(clad, own, model):

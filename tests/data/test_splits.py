@@ -11,7 +11,7 @@ from clad.data.images import ImageSet
 from clad.data.labelled import Benchmark, Labelled
 from clad.data.near_duplicates import near_duplicate_groups
 from clad.data.scenarios import Scenario, custom
-from clad.data.splits import calibration_folds, fit_calibration_split, make_task
+from clad.data.splits import calibration_folds, fit_calibration_split, hold_out, make_task
 from clad.errors import DataError
 
 CLASSES = tuple("abc")
@@ -108,6 +108,24 @@ def test_sizes_and_seeds(rng):
     assert len(fit_calibration_split(images, 0.1, 99, seed=1)[1]) == 50
     one, again, two = (fit_calibration_split(images, 0.1, 0, seed=s)[1].names for s in (1, 1, 2))
     assert one == again != two
+
+
+def test_held_out_training_images_take_the_place_of_test_images(rng):
+    array = rng.integers(0, 256, (80, 1, 4, 4), dtype=np.uint8)
+    tracks, labels = np.arange(80) // 4, np.repeat([0, 1, 2, 0], 20)
+    train = Labelled(ImageSet.of(array, groups=tracks), labels, CLASSES)
+    test = Labelled(ImageSet.of(array[:3]), np.arange(3), CLASSES)
+    split = hold_out(Benchmark("mnist", CLASSES, train, test), 0.25)
+    sides = split.train, split.test
+    assert sorted(name for side in sides for name in side.images.names) == sorted(
+        train.images.names
+    )
+    assert set(split.train.images.groups).isdisjoint(split.test.images.groups)
+    for side in sides:
+        assert (side.labels == labels[side.images.index]).all()
+    assert np.bincount(split.test.labels).tolist() == [12, 8, 8], "whole tracks, of each class"
+    again = hold_out(Benchmark("mnist", CLASSES, train, train), 0.25)
+    assert again.test.images.names == split.test.images.names, "whatever the test part is"
 
 
 def test_duplicates_are_reported(make_images, caplog):
