@@ -162,7 +162,7 @@ class Classifier(_Section):
     # github.com/uxlfoundation/oneDNN/issues/6035
     width: int = Field(32, ge=16)
     epochs: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
-        "auto", description="auto: as many as show it 400,000 images of 32x32, from 5 to 60"
+        "auto", description="auto: as many as show it 200,000 images of 32x32, from 5 to 60"
     )
     batch_size: int = Field(256, ge=2)
     optimizer: Literal["adamw", "muon"] = Field(

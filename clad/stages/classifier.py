@@ -23,9 +23,9 @@ from clad.training import Checkpoints, train
 
 Optimizer = Literal["adamw", "muon"]
 
-# ``epochs="auto"``: this many pixels are shown (400,000 images of 32 x 32), in no fewer and no more
+# ``epochs="auto"``: this many pixels are shown (200,000 images of 32 x 32), in no fewer and no more
 # epochs than these.
-SHOWN = 400_000 * 32 * 32
+SHOWN = 200_000 * 32 * 32
 FEWEST, MOST = 5, 60
 
 
