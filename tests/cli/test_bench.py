@@ -227,6 +227,12 @@ def test_ablate_sweeps_plots_and_goes_on(clad, tmp_path, set_tiny):
     assert "2 cells in" in result.stdout
     assert clad("ablate", file).exit_code == 0
     assert len((out / "results.jsonl").read_text().splitlines()) == 2
+    assert clad("ablate", file, "--held-out", "0.25", "-o", "held").exit_code == 0
+    held = [json.loads(line) for line in Path("held/results.jsonl").read_text().splitlines()]
+    assert [row["sweep"] for row in held] == [row["sweep"] for row in found]
+    assert {row["dataset"] for row in held} == {"digits, 0.25 of training held out"}
+    assert {row["command"] for row in held} == {f"clad ablate {file} --held-out 0.25"}
+    assert held[0]["n_fit"] < found[0]["n_fit"]
     wrong = clad("ablate", tmp_path / "absent.yaml")
     assert wrong.exit_code == 2
     assert "absent.yaml: cannot be read" in wrong.output
