@@ -179,8 +179,10 @@ class Classifier(_Section):
         description="tell mirror images too; "
         "auto: where turns are told and augment.flip shows none as the same",
     )
-    recolour: bool = Field(
-        False, description="tell images with red and blue exchanged too (score.colours: apart)"
+    recolour: Literal["auto"] | bool = Field(
+        "auto",
+        description="tell images with red and blue exchanged too (score.colours: apart); "
+        "auto: in the place of the turns, where normal images have no way up",
     )
     rounds: int = Field(
         2, ge=1, description="that share the epochs; before each but the first, clusters anew"

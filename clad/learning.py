@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,12 +89,13 @@ class Learning:
                 "apart; set classifier.rotations to 4, or dec.clusters to a number"
             )
         with timed("classifier", self.seconds):
-            chosen = {"rotations": told.rotations, "mirror": told.mirrored}
-            stage3 = Classifier(**{**dict(settings), **chosen})
+            chosen = (told.rotations, told.mirrored, told.recoloured)
+            names = ("rotations", "mirror", "recolour")
+            stage3 = Classifier(**{**dict(settings), **dict(zip(names, chosen, strict=True))})
             log.info("classifier: %s epochs", " + ".join(map(str, stage3.epochs_of(train))))
             stage3.fit(train, clusters, n_clusters, runtime, checkpoints, augment=augment)
             clusters = self._refine(stage3, stage2, train, unseen, augment, checkpoints)
-            n_clusters = int(clusters.max()) + 1
+            n_clusters, told = int(clusters.max()) + 1, stage3.transformations_
         colours = None
         if coloured:
             with timed("colours", self.seconds):
@@ -177,14 +179,30 @@ class Learning:
             n_clusters = int(clusters.max()) + 1
             known = self._clusters_of(unseen, train, clusters, stage2, stage3, features)
             believed = stage3.believe(unseen, runtime)
-            alike = look_alike(believed, known, n_clusters, stage3.transformations)
+            told = stage3.transformations_
+            alike = look_alike(believed, known, n_clusters, told)
             same = alike[:, 1:].any(axis=1).sum()
             if same:
                 log.info("%d of %d clusters look the same transformed", same, n_clusters)
+            if n_clusters == 1 and alike.all() and self._may_recolour(train):
+                log.info("classifier: nothing is left to tell but exchanged colours")
+                told = replace(told, recoloured=True)
+                alike = np.hstack([alike, ~alike])
             stage3.refine(
-                train, clusters, n_clusters, runtime, checkpoints, augment=augment, alike=alike
+                train,
+                clusters,
+                n_clusters,
+                runtime,
+                checkpoints,
+                augment=augment,
+                alike=alike,
+                transformations=told,
             )
         return clusters
+
+    def _may_recolour(self, images: ImageSet) -> bool:
+        """Whether exchanged colours may be told where no turns are."""
+        return self.config.classifier.recolour == "auto" and images.shape[0] == CHANNELS
 
     def _cluster_anew(
         self,

@@ -540,6 +540,35 @@ def test_turns_that_normal_images_do_not_show_are_dropped(tiny, normals, caplog)
     assert "of 3 clusters look the same transformed" in caplog.text
 
 
+def test_where_there_is_no_way_up_exchanged_colours_are_told(tiny, normals, tmp_path, monkeypatch):
+    for module in ("clad.learning", "clad.stages.dec"):
+        monkeypatch.setattr(f"{module}.GraphClustering", communities(1))
+    tiny["dec"]["clusters"] = "auto"
+    tiny["classifier"].update(epochs=4, rounds=2, rotations="auto", schedule="one-cycle")
+    tiny["validation"] = {"fraction": 0.5}
+    tiny["score"] = {"method": "fused"}
+    tiny["augment"] = {"crop": 0}
+    turned = [np.rot90(normals, turn, axes=(1, 2)) for turn in range(4)]
+    grey = np.max([*turned, *(x[:, :, ::-1] for x in turned)], axis=0)[:150]
+    red = np.stack([grey, grey // 2, grey // 4], axis=-1)
+
+    found = CLAD(tiny).fit(red)
+    told = found.model_.transformations
+    assert told.recoloured
+    assert told.rotations == 4, "a turned image is shown and scored as one of the same kind"
+    assert found.model_.classifier.head.out_features == len(told)
+    assert len(found.losses_["classifier"]) == 4
+    logits = found.measure(red).parts["logits"], found.measure(red[..., ::-1]).parts["logits"]
+    assert np.median(logits[1]) > np.median(logits[0])
+    found.save(tmp_path / "model")
+    again = CLAD.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.decision_function(red), found.decision_function(red))
+
+    assert not CLAD(tiny).fit(grey).model_.transformations.recoloured
+    tiny["classifier"]["recolour"] = False
+    assert not CLAD(tiny).fit(red).model_.transformations.recoloured
+
+
 def test_mirror_images_are_told_where_they_are_not_shown_as_the_same(tiny, normals):
     tiny["classifier"].update(rotations="auto")
     tiny["augment"] = {"flip": True}

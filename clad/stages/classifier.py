@@ -78,11 +78,6 @@ class Classifier:
         self.weight_decay = weight_decay
         self.schedule = schedule
 
-    @property
-    def transformations(self) -> Transformations:
-        """What it must tell beside the cluster."""
-        return Transformations(self.rotations, self.mirror, self.recolour)
-
     def fit(
         self,
         images: ImageSet,
@@ -95,10 +90,11 @@ class Classifier:
     ) -> Classifier:
         """Train on images and their pseudo-labels int64 (N,) in [0, n_classes): the first round.
 
-        ``augment`` changes every image each time it is shown. Sets ``network_`` and ``losses_``
-        (one an epoch).
+        ``augment`` changes every image each time it is shown. Sets ``network_``, ``losses_`` (one
+        an epoch) and ``transformations_``, what it tells beside the cluster.
         """
         self.losses_: list[float] = []
+        self.transformations_ = Transformations(self.rotations, self.mirror, self.recolour)
         self._round = self._since = 0
         self.network_ = self._network(images, n_classes, runtime)
         self.network_.standardize.adapt(images)
@@ -114,15 +110,18 @@ class Classifier:
         *,
         augment: Augmentation | None = None,
         alike: NDArray[np.bool_] | None = None,
+        transformations: Transformations | None = None,
     ) -> Classifier:
-        """Train on for another round: the same trunk, and a new head where the labels are others.
+        """Train on for another round: the same trunk, and a new head where the classes are others.
 
         ``losses_`` goes on. ``alike``: bool (K, T), the transformations that leave each cluster
-        looking the same; those are not to be told any more.
+        looking the same; those are not to be told any more. ``transformations``: others to tell.
         """
         self._round += 1
         runtime = replace(runtime, seed=runtime.seed_for("round", self._round))
-        if not np.array_equal(labels, self._labels):
+        told = transformations or self.transformations_
+        if told != self.transformations_ or not np.array_equal(labels, self._labels):
+            self.transformations_ = told
             self._since = self._round
             self.network_.head = self._network(images, n_classes, runtime).head
         checkpoints = checkpoints and checkpoints.part(f"round-{self._round}")
@@ -150,7 +149,7 @@ class Classifier:
 
     def believe(self, images: ImageSet, runtime: Runtime) -> NDArray[np.float32]:
         """Log-probabilities float32 (N, T, T): image i, changed by t, is changed by s."""
-        network, transformations = self.network_.eval(), self.transformations
+        network, transformations = self.network_.eval(), self.transformations_
         n = len(transformations)
 
         def believed(x: Tensor) -> Tensor:
@@ -165,7 +164,7 @@ class Classifier:
 
     def _network(self, images: ImageSet, n_classes: int, runtime: Runtime) -> ResNet:
         with runtime.seeded("classifier", "weights"):
-            n_outputs = n_classes * len(self.transformations)
+            n_outputs = n_classes * len(self.transformations_)
             make = NETWORKS[self.network]
             return make(images.shape[0], n_outputs, width=self.width, stem=self.stem)
 
@@ -188,7 +187,7 @@ class Classifier:
         alike: NDArray[np.bool_] | None = None,
     ) -> Classifier:
         network, self._labels = self.network_, labels
-        transformations = self.transformations
+        transformations = self.transformations_
         runtime.place(network)
         targets = torch.from_numpy(labels).to(runtime.device)
         shared = None

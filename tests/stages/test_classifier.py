@@ -186,7 +186,7 @@ def test_what_held_out_images_cannot_tell_is_not_asked_for_again(
     stage.fit(images, kinds, 2, runtime)
     believed = stage.believe(unseen, runtime)
     np.testing.assert_allclose(np.exp(believed).sum(axis=2), 1, rtol=1e-5)
-    told = stage.transformations
+    told = stage.transformations_
     alike = look_alike(believed, kinds, 2, told)
     assert alike.sum(axis=1).tolist() == [of_top, of_middle]
     n = len(told)

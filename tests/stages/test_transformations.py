@@ -135,6 +135,12 @@ def test_those_alike_are_a_group():
     assert alike_of(SQUARE, [1, 2, 3, 4]) == [0, 1, 2, 3]
 
 
+def test_to_believe_in_some_turns_of_any_image_is_no_knowledge():
+    """Of 0.4, 0.3, 0.2 and 0.1 three are higher than the next and one than that before."""
+    believed = np.tile(np.log([0.4, 0.3, 0.2, 0.1]), (20, 4, 1))
+    assert look_alike(believed, np.zeros(20, np.int64), 1, TURNS).all()
+
+
 def test_each_cluster_has_an_answer_of_its_own_and_few_images_have_none():
     rows = [beliefs(TURNS, [2]), beliefs(TURNS, []), beliefs(TURNS, [1, 2, 3], n=19)]
     found = look_alike(np.concatenate(rows), np.repeat([0, 1, 2], [20, 20, 19]), 4, TURNS)
