@@ -33,6 +33,7 @@ from clad.stages.kmeans import KMeans, assign
 from clad.stages.odin import choose
 from clad.stages.transformations import (
     CHANNELS,
+    UNSAID,
     choose_transformations,
     look_alike,
     need_colours,
@@ -95,7 +96,9 @@ class Learning:
             log.info("classifier: %s epochs", " + ".join(map(str, stage3.epochs_of(train))))
             stage3.fit(train, clusters, n_clusters, runtime, checkpoints, augment=augment)
             clusters = self._refine(stage3, stage2, train, unseen, augment, checkpoints)
-            n_clusters, told = int(clusters.max()) + 1, stage3.transformations_
+            n_clusters = int(clusters.max()) + 1
+        no_way_up = stage3.transformations_ != told
+        told = stage3.transformations_
         colours = None
         if coloured:
             with timed("colours", self.seconds):
@@ -123,7 +126,8 @@ class Learning:
                 believed = stage3.believe(unseen, runtime)
                 alike = look_alike(believed, labels[held_out], n_clusters, told).sum(axis=1)
                 fused = make_fused(config, told, runtime)
-                known = share_known(believed, alike[labels[held_out]])
+                # how much is known of exchanged colours alone does not say how much of contents is
+                known = UNSAID if no_way_up else share_known(believed, alike[labels[held_out]])
                 of_colours = () if colours is None else (colours.network_, colours.known_)
                 fused.fit(stage3.network_, images, held_out, runtime, known, *of_colours)
         self.model_ = Model(

@@ -540,7 +540,9 @@ def test_turns_that_normal_images_do_not_show_are_dropped(tiny, normals, caplog)
     assert "of 3 clusters look the same transformed" in caplog.text
 
 
-def test_where_there_is_no_way_up_exchanged_colours_are_told(tiny, normals, tmp_path, monkeypatch):
+def test_where_there_is_no_way_up_exchanged_colours_are_told(
+    tiny, normals, tmp_path, monkeypatch, caplog
+):
     for module in ("clad.learning", "clad.stages.dec"):
         monkeypatch.setattr(f"{module}.GraphClustering", communities(1))
     tiny["dec"]["clusters"] = "auto"
@@ -552,7 +554,10 @@ def test_where_there_is_no_way_up_exchanged_colours_are_told(tiny, normals, tmp_
     grey = np.max([*turned, *(x[:, :, ::-1] for x in turned)], axis=0)[:150]
     red = np.stack([grey, grey // 2, grey // 4], axis=-1)
 
+    caplog.set_level("INFO", "clad")
     found = CLAD(tiny).fit(red)
+    assert "nothing is left to tell but exchanged colours" in caplog.text
+    assert "logits and features weigh 0.50 of 1" in caplog.text, "of contents nothing is known"
     told = found.model_.transformations
     assert told.recoloured
     assert told.rotations == 4, "a turned image is shown and scored as one of the same kind"

@@ -41,8 +41,8 @@ class Classifier:
     ``epochs="auto"`` shows it ``SHOWN`` pixels, in ``FEWEST`` to ``MOST`` epochs. They are shared
     out among ``rounds``: ``fit`` is the first, and each ``refine`` after it trains the same trunk
     on, maybe with other labels, such as clusters of its own features that augmented copies have too
-    (adjusted Rand index of at least ``agreement``). ``schedule`` spans them all, and begins anew
-    where the labels do.
+    (adjusted Rand index of at least ``agreement``), or other transformations. ``schedule`` spans
+    them all, and begins anew where the classes do.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ class Colours:
         """Train on images (N, 3, H, W).
 
         Sets ``network_``, ``losses_`` (one an epoch) and ``known_``, the share of the entropy that
-        it removes of ``unseen`` images (``share_known``; 0.5 where there are none).
+        it removes of ``unseen`` images (``share_known``).
         """
         runtime = replace(runtime, seed=runtime.seed_for("colours"))
         told = {"rotations": 1, "mirror": False, "recolour": True, "rounds": 1}

@@ -17,7 +17,7 @@ from clad.runtime import Runtime, log
 from clad.stages.layers import FeatureModel, rows_of
 from clad.stages.neighbours import kept, nearest
 from clad.stages.patches import PatchFeatures
-from clad.stages.transformations import UNCHANGED, Transformations
+from clad.stages.transformations import UNCHANGED, UNSAID, Transformations
 
 Method = Literal["fused", "logits", "energy", "turns", "features", "texture", "patches", "colours"]
 PARTS = ("logits", "features", "texture", "patches")
@@ -79,9 +79,9 @@ class Fused:
         images: ImageSet,
         held_out: NDArray[np.bool_],
         runtime: Runtime,
-        known: float = 0.5,
+        known: float = UNSAID,
         colours: FeatureModel | None = None,
-        of_colours: float = 0.5,
+        of_colours: float = UNSAID,
     ) -> Fused:
         """Keep what at most ``limit`` of the images trained on are like.
 

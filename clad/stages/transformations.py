@@ -15,6 +15,7 @@ from clad.errors import ConfigError
 TOLD = 0.6  # of pairs of transformations told right; at 0.5 they are guessed
 SHARPEST = 10.0  # the inverse of the temperature, at most
 ASKED = 20  # images of a cluster, at least, for an answer
+UNSAID = 0.5  # share known where nothing says how much it is: all witnesses are as good
 CHANNELS = 3  # of images that have red and blue to exchange
 
 
@@ -172,15 +173,16 @@ def share_known(believed: NDArray[np.floating], alike: NDArray[np.int64]) -> flo
 
     ``alike``: int64 (N,), by how many each image looks the same: of T, log(T / alike) is to be
     known. The beliefs are taken at the temperature that suits these images best (Guo et al. 2017,
-    arXiv 1706.04599): a network can be sure where it errs and yet know most turns. 0.5 where there
-    is nothing but the image as it is or no image to ask, 0 where all look the same by every one.
+    arXiv 1706.04599): a network can be sure where it errs and yet know most turns. ``UNSAID`` where
+    there is nothing but the image as it is or no image to ask, 0 where all look the same by every
+    one.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
 
     n = believed.shape[1]
     if n == 1 or not len(believed):
-        return 0.5
+        return UNSAID
     to_know = np.log(n / alike).mean()
     if to_know == 0:
         return 0.0
