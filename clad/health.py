@@ -68,7 +68,8 @@ def check(
         "classifier-flat": (
             losses["classifier"][-1] >= guess,
             f"its loss ends at {losses['classifier'][-1]:.3g}, guessing has {guess:.3g}; "
-            "raise classifier.epochs or classifier.learning_rate",
+            "raise classifier.epochs or classifier.learning_rate; images of one kind that have no "
+            "way up leave it nothing to tell",
         ),
         "scores-saturated": (
             top > alpha,
