@@ -34,7 +34,13 @@ def turned(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
 @click.argument("dataset")
 @click.argument("scenario")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--held-out", type=click.FloatRange(0, 0.5, min_open=True), default=0.2)
+@click.option(
+    "--held-out",
+    type=click.FloatRange(0, 0.5, min_open=True),
+    default=0.2,
+    show_default=True,
+    help="The share of each class that is tested with.",
+)
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where clad keeps its data.")
 def main(dataset: str, scenario: str, out: Path, held_out: float, data_root: Path | None) -> None:
     """Turn the images and write them as a benchmark of one's own."""

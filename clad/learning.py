@@ -90,9 +90,9 @@ class Learning:
                 "apart; set classifier.rotations to 4, or dec.clusters to a number"
             )
         with timed("classifier", self.seconds):
-            chosen = (told.rotations, told.mirrored, told.recoloured)
-            names = ("rotations", "mirror", "recolour")
-            stage3 = Classifier(**{**dict(settings), **dict(zip(names, chosen, strict=True))})
+            chosen = {"rotations": told.rotations, "mirror": told.mirrored}
+            chosen["recolour"] = told.recoloured
+            stage3 = Classifier(**{**dict(settings), **chosen})
             log.info("classifier: %s epochs", " + ".join(map(str, stage3.epochs_of(train))))
             stage3.fit(train, clusters, n_clusters, runtime, checkpoints, augment=augment)
             clusters = self._refine(stage3, stage2, train, unseen, augment, checkpoints)
@@ -126,8 +126,9 @@ class Learning:
                 believed = stage3.believe(unseen, runtime)
                 alike = look_alike(believed, labels[held_out], n_clusters, told).sum(axis=1)
                 fused = make_fused(config, told, runtime)
-                # how much is known of exchanged colours alone does not say how much of contents is
-                known = UNSAID if no_way_up else share_known(believed, alike[labels[held_out]])
+                known = share_known(believed, alike[labels[held_out]])
+                if no_way_up:  # who knows exchanged colours well need not know contents well
+                    known = min(known, UNSAID)
                 of_colours = () if colours is None else (colours.network_, colours.known_)
                 fused.fit(stage3.network_, images, held_out, runtime, known, *of_colours)
         self.model_ = Model(
