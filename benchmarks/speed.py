@@ -98,7 +98,7 @@ def training(runtime, steps=12):
     """
     config = Config()
     batch = config.classifier.batch_size
-    told = {"rotations": 4, "mirror": False, "epochs": 1, "rounds": 1}
+    told = {"rotations": 4, "mirror": False, "recolour": False, "epochs": 1, "rounds": 1}
     classifier = Classifier(**{**dict(config.classifier), **told})
     chosen = {"flip": True, "brightness": MILD, "contrast": MILD}  # as of most images
     augment = Augmentation(**{**dict(config.augment), **chosen})
