@@ -44,12 +44,14 @@ def turned(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where clad keeps its data.")
 def main(dataset: str, scenario: str, out: Path, held_out: float, data_root: Path | None) -> None:
     """Turn the images and write them as a benchmark of one's own."""
-    source = Source(dataset, data_root, held_out)
     try:
-        (chosen,) = source.scenarios([scenario])
+        source = Source(dataset, data_root, held_out)
+        chosen, *others = source.scenarios([scenario])
         task = make_task(source.open(), chosen)
     except CladError as error:
         raise click.ClickException(str(error)) from None
+    if others:
+        raise click.ClickException(f"{scenario!r} is several scenarios of {dataset}; name one")
     rng = np.random.default_rng(0)
     train, test, anomalous = task.train.read(), task.test.read(), task.answers.test_anomalous
     train = train[rng.permutation(len(train))[:GIVEN]]

@@ -36,7 +36,15 @@ def test_training_images_are_turned_at_random_and_test_images_are_not_there(turn
     assert {*benchmark.test.labels} == {0, 1}
 
 
-def test_a_wrong_word_is_named(turned):
-    result = turned("digits", "CURR")
+@pytest.mark.parametrize(
+    ("dataset", "scenario", "said"),
+    [
+        ("digits", "CURR", "did you mean 'CUR'?"),
+        ("digits", "all", "'all' is several scenarios of digits; name one"),
+        ("mine.yaml", "CUR", "mine.yaml: holds no anomalies to train on"),
+    ],
+)
+def test_a_wrong_word_is_named(dataset, scenario, said, turned):
+    result = turned(dataset, scenario)
     assert result.exit_code == 1
-    assert "did you mean 'CUR'?" in result.output
+    assert said in result.output
