@@ -38,8 +38,9 @@ def check(
     """What is wrong with a detector just fitted; an empty list where nothing is.
 
     ``losses``: each stage's mean loss an epoch. ``variance``: of the pixels in [0, 1], the loss of
-    a grey image. ``clusters``: int64 (n_fit,), pseudo-labels; the classifier is to tell
-    ``n_transformations`` beside them. ``scores``: float64 (n,), of the calibration images.
+    a grey image; inf where the autoencoder's has other terms beside. ``clusters``: int64 (n_fit,),
+    pseudo-labels; the classifier is to tell ``n_transformations`` beside them. ``scores``: float64
+    (n,), of the calibration images.
     ``mirrored``: where images were flipped because the user said so, the share that look more
     normal than their mirror images (``augmentation.mirror_share``). Raises FitError where the
     detector would be useless.

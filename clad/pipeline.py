@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from clad import health
 from clad.budget import within
-from clad.config import Config, build
+from clad.config import Autoencoder, Config, build
 from clad.data.convert import check_variation
 from clad.data.images import ImageSet
 from clad.data.splits import calibration_folds, fit_calibration_split
@@ -99,7 +100,7 @@ class CLAD(Detector):
                 synthetic = np.concatenate([each for _, each in apart])
             self.health_ = health.check(
                 self.losses_,
-                _pixel_variance(self.learnt_from_),
+                _loss_of_grey(self.learnt_from_, config.autoencoder),
                 self.clusters_,
                 self.n_clusters_,
                 len(self.model_.transformations),
@@ -213,7 +214,11 @@ class CLAD(Detector):
         make(**dict(config.threshold)).fit(ranks, np.zeros_like(ranks), synthetic=ranks)
 
 
-def _pixel_variance(images: ImageSet) -> float:
-    """Of the pixels in [0, 1], over evenly spaced images."""
+def _loss_of_grey(images: ImageSet, settings: Autoencoder) -> float:
+    """What an autoencoder loses that makes every image grey: the variance of the pixels in [0, 1],
+    over evenly spaced images; inf where it is told to learn other things beside.
+    """
+    if settings.turns or settings.contrastive:
+        return math.inf
     some = np.linspace(0, len(images) - 1, min(len(images), SAMPLE)).astype(np.int64)
     return float((images.read(some) / 255.0).var())

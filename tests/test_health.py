@@ -114,6 +114,14 @@ def test_light_is_not_measured_where_relighting_is_given(tiny, normals, monkeypa
     CLAD(tiny).fit(normals)
 
 
+@pytest.mark.parametrize("term", ["turns", "contrastive"])
+def test_a_loss_with_other_terms_is_not_compared_with_grey(tiny, normals, term):
+    """Each term alone is more than the variance of the pixels."""
+    tiny["autoencoder"][term] = 1.0
+    found = [finding.name for finding in CLAD(tiny).fit(normals).health_]
+    assert "autoencoder-flat" not in found
+
+
 def test_constant_scores_are_useless():
     with pytest.raises(FitError, match=r"all 20 calibration images have the same score \(3\)"):
         check(**{**SOUND, "scores": np.full(20, 3.0)})
