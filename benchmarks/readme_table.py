@@ -4,9 +4,9 @@
 
 Adds a row to results/runs.csv for each metrics.json given (a newer row takes the place of one with
 the same data set, scenario, preset and seed), then writes the tables between their markers: of the
-benchmark, results/benchmark/*.jsonl as `clad bench` wrote them, of the ablations,
-results/ablation/*.jsonl as `clad ablate` did, with a picture of each, and of those runs. With no
-file it only writes the tables again.
+benchmark, results/benchmark/*.jsonl and results/budget.jsonl as `clad bench` wrote them, of the
+ablations, results/ablation/*.jsonl as `clad ablate` did, with a picture of each, and of those runs.
+With no file it only writes the tables again.
 """
 
 import json
@@ -27,6 +27,7 @@ from clad.report.ablation import BASE, VARIANT, changes, draw_ablation, swept_va
 
 ROWS = ROOT / "results" / "runs.csv"
 BENCHMARK = ROOT / "results" / "benchmark"
+BUDGET = ROOT / "results" / "budget.jsonl"
 ABLATION = ROOT / "results" / "ablation"
 DOCS = ROOT / "docs"
 README, BENCHMARKS, ABLATIONS = ROOT / "README.md", DOCS / "benchmarks.md", DOCS / "ablations.md"
@@ -145,6 +146,20 @@ def benchmark_table(cells: dict[tuple[str, str, str], list[dict]]) -> str:
     return "\n".join(lines)
 
 
+def budget_table(rows: Sequence[Mapping[str, Any]], cells: Mapping[tuple, list[dict]]) -> str:
+    """Markdown: a line a scenario fitted within a budget, the whole training beside it."""
+    lines = [
+        "| data set | normal | AUROC | minutes | AUROC of the whole training |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        name = row["dataset"], row["scenario"]
+        whole = percent([each["auroc"] for each in cells.get((*name, "clad"), [])])
+        minutes = f"{row['seconds']['total'] / 60:.1f}"
+        lines.append(f"| {' | '.join([*name, percent([row['auroc']]), minutes, whole])} |")
+    return "\n".join(lines)
+
+
 def methods_table(
     cells: dict[tuple[str, str, str], list[dict]],
     names: Sequence[tuple[str, str]],
@@ -244,6 +259,7 @@ def tables() -> dict[str, tuple[Path, str]]:
     return {
         "benchmark": (README, benchmark_table(cells)),
         "runs": (README, runs_table(read_rows(ROWS))),
+        "budget": (BENCHMARKS, budget_table(read(BUDGET), cells)),
         "methods": (BENCHMARKS, methods_table(cells, scenarios)),
         "one-class": (BENCHMARKS, methods_table(cells, digits, mean=True)),
         "one-class-objects": (BENCHMARKS, methods_table(cells, sorted(set(objects)), mean=True)),
