@@ -18,7 +18,8 @@ SHARE = 0.9  # of the time is planned with; the rest is for what a trial does no
 OF_AUTOENCODER = 0.25  # of the time for training, at most
 OF_COLOURS = 0.25  # of the classifier's epochs, where colours are told
 WIDTHS = (16, 32, 64)  # of the classifier
-FEWEST, MOST = 5, 60  # epochs of the classifier: for fewer it is made narrower, for more wider
+FEWEST = 5  # epochs of the classifier: for fewer it is made narrower
+MOST = 60  # of them where none are configured: few images are learnt by heart
 
 Trial = Callable[[Config, ImageSet], tuple[dict[str, float], int]]
 
@@ -28,14 +29,15 @@ def within(config: Config, images: ImageSet, trial: Trial, runtime: Runtime) -> 
 
     ``trial`` fits with another configuration on some images and returns the seconds of each stage
     and how many images it was fitted on. The trial's own time is part of the budget. Chosen are
-    ``classifier.epochs`` (up to 60), ``width`` and ``rounds``, whatever is configured, and
-    ``autoencoder.epochs`` (up to the number configured).
+    ``classifier.epochs`` and ``autoencoder.epochs``, up to the numbers configured (60 for
+    ``auto``), and the classifier's ``width`` and ``rounds``, whatever is configured.
 
     Raises ConfigError where the time is too short.
     """
     assert config.budget is not None
     start = time.monotonic()
     end = start + SHARE * config.budget
+    most = MOST if config.classifier.epochs == "auto" else config.classifier.epochs
     order = runtime.rng("budget").permutation(len(images))
     trial(_short(config, config.classifier.width), images.take(order[: TRIAL // 6]))
     tried = images.take(order[:TRIAL])
@@ -48,8 +50,8 @@ def within(config: Config, images: ImageSet, trial: Trial, runtime: Runtime) -> 
         fixed = clustering * config.classifier.rounds + scored * of_one.get("score", 0)
         left = (end - time.monotonic() - fixed) / len(images)
         of_epoch = of_one["classifier"] + OF_COLOURS * of_one.get("colours", 0)
-        most = config.autoencoder.epochs
-        first = max(min(int(OF_AUTOENCODER * left / of_one["autoencoder"]), most), 1)
+        first = int(OF_AUTOENCODER * left / of_one["autoencoder"])
+        first = max(min(first, config.autoencoder.epochs), 1)
         epochs = int((left - first * of_one["autoencoder"]) / of_epoch)
         if epochs < 1:
             least = time.monotonic() - start + fixed
@@ -62,15 +64,15 @@ def within(config: Config, images: ImageSet, trial: Trial, runtime: Runtime) -> 
         rounds = min(config.classifier.rounds, max(epochs // 2, 1))
         return {
             "autoencoder": {"epochs": first},
-            "classifier": {"epochs": min(epochs, MOST), "width": width, "rounds": rounds},
+            "classifier": {"epochs": min(epochs, most), "width": width, "rounds": rounds},
         }
 
     chosen = plan(config.classifier.width)
     epochs, width = (chosen["classifier"][key] for key in ("epochs", "width"))
     wider, narrower = ([w for w in WIDTHS if w > width], [w for w in WIDTHS if w < width])
-    if epochs == MOST and wider:
+    if epochs == most and wider:
         other = plan(wider[0])
-        chosen = other if other["classifier"]["epochs"] >= MOST // 2 else chosen
+        chosen = other if other["classifier"]["epochs"] >= most // 2 else chosen
     elif epochs < FEWEST and narrower:
         chosen = plan(narrower[-1])
     log.info("budget: %s", ", ".join(f"{s}.{k}={v}" for s in chosen for k, v in chosen[s].items()))

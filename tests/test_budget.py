@@ -83,6 +83,14 @@ def test_little_time_makes_the_classifier_narrower_and_much_makes_it_wider(image
     assert chosen(images, Trial(growth=2), budget="40m")["classifier"]["width"] == 32, "too dear"
 
 
+@pytest.mark.parametrize("epochs", [20, 120])
+def test_no_more_epochs_than_configured(images, epochs):
+    """5 hours hold 402 epochs of 40 s, with a classifier as wide as there is."""
+    of_recipe = chosen(images, Trial(), budget="5h", classifier={"epochs": epochs})
+    assert of_recipe["classifier"] == {"epochs": epochs, "width": 64, "rounds": 2}
+    assert chosen(images, Trial(), budget="5h")["classifier"]["epochs"] == MOST
+
+
 def test_one_round_where_there_is_one_epoch(images):
     found = chosen(images, Trial(), budget=45, classifier={"width": 16})
     assert found["classifier"] == {"epochs": 2, "width": 16, "rounds": 1}
@@ -130,6 +138,7 @@ def test_a_real_trial(tiny, normals, monkeypatch):
     monkeypatch.undo()  # the clock goes again
     monkeypatch.setattr("clad.budget.MOST", 4)
     tiny["budget"] = "1h"
+    tiny["classifier"]["epochs"] = "auto"
     found = CLAD(tiny).fit(normals[:150])
     assert found.config_.classifier.epochs == 4
     assert found.config_.autoencoder.epochs == tiny["autoencoder"]["epochs"]
