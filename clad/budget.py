@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from clad.config import Config, build
@@ -52,7 +53,7 @@ def within(config: Config, images: ImageSet, trial: Trial, runtime: Runtime) -> 
         of_epoch = of_one["classifier"] + OF_COLOURS * of_one.get("colours", 0)
         first = int(OF_AUTOENCODER * left / of_one["autoencoder"])
         first = max(min(first, config.autoencoder.epochs), 1)
-        epochs = int((left - first * of_one["autoencoder"]) / of_epoch)
+        epochs = min(int((left - first * of_one["autoencoder"]) / of_epoch), most)
         if epochs < 1:
             least = time.monotonic() - start + fixed
             least += (of_one["autoencoder"] + of_epoch) * len(images)
@@ -64,16 +65,17 @@ def within(config: Config, images: ImageSet, trial: Trial, runtime: Runtime) -> 
         rounds = min(config.classifier.rounds, max(epochs // 2, 1))
         return {
             "autoencoder": {"epochs": first},
-            "classifier": {"epochs": min(epochs, most), "width": width, "rounds": rounds},
+            "classifier": {"epochs": epochs, "width": width, "rounds": rounds},
         }
 
     chosen = plan(config.classifier.width)
     epochs, width = (chosen["classifier"][key] for key in ("epochs", "width"))
     wider, narrower = ([w for w in WIDTHS if w > width], [w for w in WIDTHS if w < width])
     if epochs == most and wider:
-        other = plan(wider[0])
-        chosen = other if other["classifier"]["epochs"] >= most // 2 else chosen
-    elif epochs < FEWEST and narrower:
+        with suppress(ConfigError):  # so dear that not one epoch fits
+            other = plan(wider[0])
+            chosen = other if other["classifier"]["epochs"] >= most // 2 else chosen
+    elif epochs < min(FEWEST, most) and narrower:
         chosen = plan(narrower[-1])
     log.info("budget: %s", ", ".join(f"{s}.{k}={v}" for s in chosen for k, v in chosen[s].items()))
     return chosen

@@ -14,7 +14,7 @@ from clad.data.images import ImageSet
 from clad.errors import ConfigError
 from clad.provenance import fingerprint
 from clad.runtime import Runtime
-from clad.stages import colours
+from clad.stages import classifier, colours
 
 N = 10_000
 
@@ -88,7 +88,16 @@ def test_no_more_epochs_than_configured(images, epochs):
     """5 hours hold 402 epochs of 40 s, with a classifier as wide as there is."""
     of_recipe = chosen(images, Trial(), budget="5h", classifier={"epochs": epochs})
     assert of_recipe["classifier"] == {"epochs": epochs, "width": 64, "rounds": 2}
-    assert chosen(images, Trial(), budget="5h")["classifier"]["epochs"] == MOST
+    assert chosen(images, Trial(), budget="5h")["classifier"]["epochs"] == MOST == classifier.MOST
+
+
+def test_few_epochs_configured_are_no_sign_of_little_time(images):
+    """Nor is a wider classifier asked for that would not fit: 51.4 s hold an epoch of the
+    autoencoder, 10 s, and two of the classifier, but none of 320 s."""
+    much = chosen(images, Trial(), budget="5h", classifier={"epochs": 1, "width": 64})
+    assert much["classifier"] == {"epochs": 1, "width": 64, "rounds": 1}
+    little = chosen(images, Trial(growth=4), budget=60, classifier={"epochs": 1, "width": 32})
+    assert little["classifier"] == {"epochs": 1, "width": 32, "rounds": 1}
 
 
 def test_one_round_where_there_is_one_epoch(images):
