@@ -23,7 +23,7 @@ from clad.benchmark.paper import printed
 from clad.benchmark.results import latest_points, read
 from clad.benchmark.tables import table
 from clad.data.scenarios import ONE_CLASS, SCENARIOS
-from clad.report.ablation import BASE, VARIANT, changes, draw_ablation, swept_values
+from clad.report.ablation import BASE, VARIANT, changes, draw_ablation, mean_change, swept_values
 
 ROWS = ROOT / "results" / "runs.csv"
 BENCHMARK = ROOT / "results" / "benchmark"
@@ -72,8 +72,12 @@ def percent(values: list[float]) -> str:
     """Mean and, of more than one, standard deviation; nothing of none."""
     if not values:
         return ""
-    spread = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-    return f"{100 * np.mean(values):.1f}{spread}"
+    return f"{100 * np.mean(values):.1f}{spread([100 * value for value in values])}"
+
+
+def spread(values: Sequence[float]) -> str:
+    """Standard deviation, of more than one."""
+    return f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
 
 
 def runs_table(rows: list[dict[str, str]]) -> str:
@@ -211,7 +215,10 @@ def ablation_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def variants_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a line a variant, a column a scenario; AUROC of ``BASE``, what others change."""
+    """Markdown: a line a variant, a column a scenario; AUROC of ``BASE``, what others change.
+
+    A standard deviation is over the seeds, of what a variant changes over their differences.
+    """
     scenarios = list(dict.fromkeys(row["scenario"] for row in rows))
     base = [
         percent([r["auroc"] for r in rows if (r["scenario"], r["sweep"][VARIANT]) == (one, BASE)])
@@ -219,8 +226,10 @@ def variants_table(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     lines = [["", *scenarios, "mean"], ["---"] * (len(scenarios) + 2), [BASE, *base, ""]]
     for name, by in changes(rows).items():
-        cells = [f"{by[one]:+.1f}" if one in by else "" for one in scenarios]
-        lines.append([name, *cells, f"{np.mean([*by.values()]):+.1f}"])
+        cells = [
+            f"{np.mean(by[one]):+.1f}{spread(by[one])}" if one in by else "" for one in scenarios
+        ]
+        lines.append([name, *cells, f"{mean_change(by):+.1f}"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -88,8 +88,8 @@ def without(row: Row) -> Mapping[str, float]:
     return found
 
 
-def changes(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """By variant and scenario, how much more % AUROC than ``BASE``, mean over common seeds.
+def changes(rows: Sequence[Row]) -> dict[str, dict[str, list[float]]]:
+    """By variant and scenario, how much more % AUROC than ``BASE``, a number for each common seed.
 
     That without each of its score's parts is a variant too. A scenario that a variant or ``BASE``
     was not run on is left out.
@@ -102,24 +102,29 @@ def changes(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
         for variant, auroc in aurocs.items():
             cells.setdefault((variant, row["scenario"]), {})[row["seed"]] = 100 * auroc
     others = dict.fromkeys(variant for variant, _ in cells if variant != BASE)
-    found: dict[str, dict[str, float]] = {variant: {} for variant in others}
+    found: dict[str, dict[str, list[float]]] = {variant: {} for variant in others}
     for (variant, scenario), cell in cells.items():
         base = cells.get((BASE, scenario), {})
-        common = cell.keys() & base.keys()
+        common = sorted(cell.keys() & base.keys())
         if variant != BASE and common:
-            found[variant][scenario] = float(np.mean([cell[s] - base[s] for s in common]))
+            found[variant][scenario] = [cell[s] - base[s] for s in common]
     return {variant: by for variant, by in found.items() if by}
+
+
+def mean_change(by: Mapping[str, Sequence[float]]) -> float:
+    """Of a variant's changes by scenario: each scenario counts once, however many seeds it has."""
+    return float(np.mean([np.mean(values) for values in by.values()]))
 
 
 def _variants(figure: Any, rows: Sequence[Row], title: str) -> None:
     found = changes(rows)
-    means = [np.mean([*by.values()]) for by in found.values()]
+    means = [mean_change(by) for by in found.values()]
     figure.set_size_inches(9, 1.5 + 0.4 * max(len(found), 8))
     ax = figure.subplots()
     ax.axvline(0, color=NEUTRAL, linewidth=1)
     for number, scenario in enumerate(_scenarios(rows)):
         places = [place for place, by in enumerate(found.values()) if scenario in by]
-        values = [by[scenario] for by in found.values() if scenario in by]
+        values = [np.mean(by[scenario]) for by in found.values() if scenario in by]
         look = {"color": CLUSTERS[number % len(CLUSTERS)], "alpha": 0.8, "label": scenario}
         ax.plot(values, places, MARKERS[number % len(MARKERS)], **look)
     ax.plot(means, range(len(found)), "|", color=INK, ms=18, mew=2, label="mean")

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from clad.report.ablation import changes, draw_ablation, fill
+from clad.report.ablation import changes, draw_ablation, fill, mean_change
 
 
 def rows(*points):
@@ -64,8 +64,9 @@ def test_what_a_variant_brings_is_asked_of_seeds_and_scenarios_that_both_have():
         ]
     )
     assert list(found) == ["no turns", "slower"]
-    assert found["no turns"] == {"CUR": pytest.approx(-3.0)}
-    assert found["slower"] == {"STR": pytest.approx(5.0), "CUR": pytest.approx(2.0)}
+    assert found["no turns"] == {"CUR": pytest.approx([-3.0])}
+    assert found["slower"] == {"STR": pytest.approx([5.0]), "CUR": pytest.approx([1.0, 3.0])}
+    assert mean_change(found["slower"]) == pytest.approx(3.5)  # not (5 + 1 + 3) / 3
 
 
 def test_the_default_without_a_part_of_its_score_is_another():
@@ -76,7 +77,7 @@ def test_the_default_without_a_part_of_its_score_is_another():
         ]
     )
     expected = {"score without logits": -3.0, "one round": -5.0}
-    assert found == {name: {"CUR": pytest.approx(value)} for name, value in expected.items()}
+    assert found == {name: {"CUR": pytest.approx([value])} for name, value in expected.items()}
 
 
 def test_a_variant_stands_where_its_changes_say():
