@@ -175,12 +175,13 @@ def ablation_cells(
     found = []
     for one in source.scenarios(ablation.scenarios):
         where, values = source.settings(ablation.method, one.name)
+        configuration.build(values, where)
         for point, keys in ablation.points():
             changes = _nested({**ablation.fixed, **keys})
+            what = f"variant {point[VARIANT]}" if ablation.variants else "sweep"
             for seed in range(seeds or ablation.seeds):
-                configuration.build(values, where)
                 changed = {**recipes.merge(values, changes), "seed": seed}
-                settings = configuration.build(changed, "sweep")
+                settings = configuration.build(changed, what)
                 found.append((point, Cell(one, ablation.method, settings)))
     return found
 
