@@ -178,10 +178,10 @@ def ablation_cells(
         configuration.build(values, where)
         for point, keys in ablation.points():
             changes = _nested({**ablation.fixed, **keys})
-            what = f"variant {point[VARIANT]}" if ablation.variants else "sweep"
+            changing = f"variant {point[VARIANT]}" if ablation.variants else "sweep"
             for seed in range(seeds or ablation.seeds):
                 changed = {**recipes.merge(values, changes), "seed": seed}
-                settings = configuration.build(changed, what)
+                settings = configuration.build(changed, f"fixed and {changing}")
                 found.append((point, Cell(one, ablation.method, settings)))
     return found
 

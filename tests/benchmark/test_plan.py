@@ -72,10 +72,13 @@ def test_every_variant_has_its_own_changes_over_what_is_fixed(tmp_path):
     assert (changed.dec.clusters, changed.dec.epochs, changed.classifier.rotations) == (5, 3, 1)
 
 
-def test_a_variants_unknown_key_names_the_variant_and_the_nearest(tmp_path):
+def test_an_unknown_key_is_named_with_where_it_stands_and_the_nearest(tmp_path):
     varied = ablation(tmp_path, "dataset: digits\nvariants: {default: {}, b: {dec.clusterz: 3}}")
     with pytest.raises(ConfigError, match=r"variant b: dec\.clusterz: unknown key; .*'clusters'"):
         ablation_cells(varied, DIGITS)
+    fixed = ablation(tmp_path, "dataset: digits\nfixed: {dec.epoch: 3}\nsweep: {seed: [1]}")
+    with pytest.raises(ConfigError, match=r"fixed and sweep: dec\.epoch: unknown key; .*'epochs'"):
+        ablation_cells(fixed, DIGITS)
 
 
 @pytest.mark.parametrize(
