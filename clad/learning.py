@@ -227,7 +227,7 @@ class Learning:
             return kmeans.fit(features, runtime.device).labels_
         graph = GraphClustering(seed=runtime.seed_for("graph"))
         graph.fit(features, images.groups)
-        found = stage3.find_again(graph, images, augment, runtime)
+        found = stage3.find_again(graph, features, images, augment, runtime)
         return clusters if found is None else found
 
     def _clusters_of(

@@ -14,7 +14,8 @@ from torch.nn import functional as F  # noqa: N812
 from clad.data.images import ImageSet
 from clad.runtime import Runtime, log
 from clad.stages.augmentation import Augmentation
-from clad.stages.graph import GraphClustering, finest
+from clad.stages.graph import GraphClustering, finest, united
+from clad.stages.kmeans import assign
 from clad.stages.layers import rows_of
 from clad.stages.muon import Muon
 from clad.stages.resnet import NETWORKS, Network, ResNet, Stem
@@ -27,6 +28,7 @@ Optimizer = Literal["adamw", "muon"]
 # epochs than these.
 SHOWN = 200_000 * 32 * 32
 FEWEST, MOST = 5, 60
+SLANT = 20.0  # largest turn, in degrees, that leaves what an image shows the same
 
 
 class Classifier:
@@ -128,12 +130,18 @@ class Classifier:
         return self._train(images, labels, runtime, checkpoints, augment, alike)
 
     def find_again(
-        self, graph: GraphClustering, images: ImageSet, augment: Augmentation, runtime: Runtime
+        self,
+        graph: GraphClustering,
+        features: NDArray[np.float32],
+        images: ImageSet,
+        augment: Augmentation,
+        runtime: Runtime,
     ) -> NDArray[np.int64] | None:
         """The finest clusters int64 (N,) in ``graph`` that augmented copies of the images have too.
 
         Communities that are classes are found again; those of lighting, or of chance, are not. None
-        where there are none.
+        where there are none. Those that exchange images where these are turned a little are one,
+        such as upright and slanted ones. ``features`` (N, F) are those that the graph is of.
         """
         if graph.n_clusters_ == 1:
             return None
@@ -142,6 +150,11 @@ class Classifier:
         agreements = graph.agreements(copies, asked.groups)
         said = "classifier: clusters of augmented copies agree with the %d new ones by"
         found = finest(graph.partitions_, agreements, self.agreement, said).labels
+        if found.any():
+            slanted = self.transform(asked, runtime, augment=Augmentation(rotation=SLANT))
+            nearest = graph.asked_[assign(slanted, features[graph.asked_])[0]]
+            found = united(found, graph.asked_, found[nearest])
+            log.info("classifier: %d clusters, slanted ones with upright ones", found.max() + 1)
         if found.any():
             return found
         log.info("classifier: the labels stay")

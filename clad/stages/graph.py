@@ -18,6 +18,7 @@ STABLE = 0.9  # mean adjusted Rand index of all pairs of them, at least
 LIMIT = 50_000  # rows of a graph; of more a sample is clustered
 FEWEST = 15  # rows, or groups of them, that are a community of their own, and
 SMALL = 0.01  # at least this share of all; a smaller one is joined to the nearest large one
+EXCHANGED = 0.1  # of the rows of each of two clusters, at least, where other views show them as one
 
 
 class Partition(NamedTuple):
@@ -65,7 +66,7 @@ class GraphClustering:
             some = self.asked_ = np.sort(rng.choice(len(X), self.limit, replace=False))
             nearest = assign(X, X[some])[0]
             self.partitions_ = [
-                part._replace(labels=_by_size(_of_most(part.labels[nearest], groups)))
+                part._replace(labels=by_size(_of_most(part.labels[nearest], groups)))
                 for part in self._partitions(X[some], groups[some])
             ]
         else:
@@ -112,7 +113,7 @@ class GraphClustering:
             if at_most < STABLE:
                 return None
             if len(runs) == 1:
-                labels = _by_size(_of_most(_join_small(X, run, groups), groups))
+                labels = by_size(_of_most(_join_small(X, run, groups), groups))
                 if labels.max() == 0:
                     return None
         return Partition(resolution, at_most, labels)
@@ -162,6 +163,23 @@ def finest(
     return partitions[-1]
 
 
+def united(
+    labels: NDArray[np.int64], rows: NDArray[np.int64], seen: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Labels int64 (N,), largest cluster first, with clusters as one that exchange their rows.
+
+    ``seen``: int64 (M,), the clusters that other views of some ``rows`` (M,) fall into. Two are one
+    where ``EXCHANGED`` of each go to the other.
+    """
+    from scipy.sparse.csgraph import connected_components
+    from sklearn.metrics import confusion_matrix
+
+    clusters = np.arange(labels.max() + 1)
+    shares = confusion_matrix(labels[rows], seen, labels=clusters, normalize="true")
+    one_of = connected_components(np.minimum(shares, shares.T) >= EXCHANGED)[1]
+    return by_size(one_of[labels])
+
+
 def leiden(graph: object, resolution: float, seed: int) -> NDArray[np.int64]:
     """Communities int64 (N,) of an adjacency (N, N), the same for the same seed."""
     from sknetwork.clustering import Leiden
@@ -194,7 +212,7 @@ def _join_small(
 
     A cluster is small by the number of ``groups`` (N,) that it has rows of.
     """
-    labels = _by_size(labels)
+    labels = by_size(labels)
     of_cluster = np.unique(np.stack([labels, groups]), axis=1)[0]
     smallest = max(FEWEST, round(SMALL * len(np.unique(groups))))
     large = np.bincount(of_cluster) >= smallest
@@ -206,7 +224,7 @@ def _join_small(
     return joined
 
 
-def _by_size(labels: NDArray[np.integer]) -> NDArray[np.int64]:
+def by_size(labels: NDArray[np.integer]) -> NDArray[np.int64]:
     """The same clusters, numbered from the largest."""
     order = np.argsort(-np.bincount(labels), kind="stable")
     return np.argsort(order)[labels].astype(np.int64)

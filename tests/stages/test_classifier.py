@@ -5,11 +5,13 @@ import copy
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import adjusted_rand_score
 
 from clad.data.images import ImageSet
 from clad.runtime import Runtime
 from clad.stages.augmentation import Augmentation
 from clad.stages.classifier import Classifier
+from clad.stages.graph import GraphClustering
 from clad.stages.transformations import look_alike
 
 RUNTIME = Runtime()
@@ -196,6 +198,44 @@ def test_what_held_out_images_cannot_tell_is_not_asked_for_again(
         middle = stage.network_.eval()(runtime.floats(unseen.read()))[kinds == 1]
     shares = middle.softmax(1)[:, n:].mean(0)
     assert shares.tolist() == pytest.approx([1 / n] * n, abs=0.1)
+
+
+class Slant(torch.nn.Module):
+    """In the place of a network: how elongated what an image shows is, and at which angle."""
+
+    def features(self, x):
+        weights = x[:, 0] / x.sum(dim=(1, 2, 3))[:, None, None]
+        places = torch.arange(x.shape[2]) - (x.shape[2] - 1) / 2
+        high, wide = ((weights.sum(dim=d) * places**2).sum(dim=1) for d in (2, 1))
+        both = (weights * places[:, None] * places).sum(dim=(1, 2))
+        return torch.stack([high - wide, 2 * both, 0.5 * (high + wide)], dim=1)
+
+
+def test_upright_and_slanted_ones_are_one_cluster(monkeypatch):
+    """Bars at 0 to 15 and at 25 to 40 degrees, and discs: small turns join the bars alone."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[-11.5:12, -11.5:12]
+
+    def bar(degrees):
+        along = x * np.sin(np.radians(degrees)) + y * np.cos(np.radians(degrees))
+        across = x * np.cos(np.radians(degrees)) - y * np.sin(np.radians(degrees))
+        return np.clip(8 - np.abs(along), 0, 1) * np.clip(2.5 - np.abs(across), 0, 1)
+
+    bars = [bar(angle) for low in (0, 25) for angle in rng.uniform(low, low + 15, 80)]
+    discs = [np.clip(radius - np.hypot(x, y), 0, 1) for radius in rng.uniform(3, 9, 80)]
+    images = ImageSet.of((255 * np.stack([*bars, *discs])[:, None]).astype(np.uint8))
+    monkeypatch.setattr("clad.stages.graph.RESOLUTIONS", (0.1,))
+    stage = Classifier(agreement=0.75)
+    stage.network_ = Slant()
+    features = stage.transform(images, RUNTIME)
+    graph = GraphClustering(seed=0).fit(features)
+    kinds = np.repeat([0, 1, 2], 80)
+    assert adjusted_rand_score(graph.labels_, kinds) > 0.95
+    found = stage.find_again(graph, features, images, Augmentation(), RUNTIME)
+    assert adjusted_rand_score(found, kinds // 2) > 0.95
+    monkeypatch.setattr("clad.stages.classifier.SLANT", 2.0)
+    found = stage.find_again(graph, features, images, Augmentation(), RUNTIME)
+    np.testing.assert_array_equal(found, graph.labels_)
 
 
 def test_features_are_of_unit_length():

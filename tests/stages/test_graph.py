@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from clad.stages.graph import GraphClustering, _of_most, centroids, neighbour_graph
+from clad.stages.graph import GraphClustering, _of_most, centroids, neighbour_graph, united
 
 
 def moons(n=150, k=3, seed=0):
@@ -198,6 +198,25 @@ def test_points_that_are_one_community_are_one_cluster(monkeypatch):
     graph = GraphClustering(seed=0).fit(points)
     assert graph.n_clusters_ == 1
     assert graph.labels_.tolist() == [0] * 60
+
+
+def test_clusters_that_exchange_a_tenth_of_their_rows_are_one():
+    """One of ten both ways between 0 and 2; all three of 3 go to 1, of which none comes back."""
+    labels = np.repeat(np.arange(4), (12, 11, 10, 3))
+    rows = np.r_[0:10, 14:36]  # two each of 0 and 1 are not asked
+    seen = labels[rows].copy()
+    seen[0], seen[19] = 2, 0
+    assert labels[rows[[0, 19]]].tolist() == [0, 2]
+    seen[-3:] = 1
+    assert np.bincount(united(labels, rows, seen)).tolist() == [22, 11, 3]
+    seen[19] = 2
+    assert np.bincount(united(labels, rows, seen)).tolist() == [12, 11, 10, 3]
+
+
+def test_clusters_joined_by_a_third_are_one():
+    labels = np.repeat(np.arange(3), 4)
+    seen = np.array([0, 0, 0, 1, 1, 1, 0, 2, 2, 2, 1, 1])
+    assert united(labels, np.arange(12), seen).tolist() == [0] * 12
 
 
 def test_centroids_by_hand():
