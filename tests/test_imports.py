@@ -54,7 +54,7 @@ STAGES = {
     "autoencoder": {"augmentation", "contrastive", "transformations"},
     "dec": {"augmentation", "kmeans", "graph"},
     "graph": {"kmeans"},
-    "classifier": {"augmentation", "graph", "muon", "resnet", "transformations"},
+    "classifier": {"augmentation", "graph", "kmeans", "muon", "resnet", "transformations"},
     "colours": {"augmentation", "classifier", "transformations"},
     "resnet": {"convolution"},
     "neighbours": {"transformations"},
