@@ -502,6 +502,8 @@ def test_clusters_that_augmented_copies_do_not_have_are_not_taken(
 
     monkeypatch.setattr("clad.learning.GraphClustering", Thirds)
     monkeypatch.setattr("clad.stages.dec.GraphClustering", communities(1))
+    # communities of chance exchange images as soon as these are turned
+    monkeypatch.setattr("clad.stages.classifier.SLANT", 0.0)
     tiny["dec"]["clusters"] = "auto"
     tiny["classifier"].update(epochs=2, rounds=2, rotations="auto")
     caplog.set_level("INFO", "clad")
