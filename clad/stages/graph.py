@@ -66,7 +66,7 @@ class GraphClustering:
             some = self.asked_ = np.sort(rng.choice(len(X), self.limit, replace=False))
             nearest = assign(X, X[some])[0]
             self.partitions_ = [
-                part._replace(labels=by_size(_of_most(part.labels[nearest], groups)))
+                part._replace(labels=_by_size(_of_most(part.labels[nearest], groups)))
                 for part in self._partitions(X[some], groups[some])
             ]
         else:
@@ -113,7 +113,7 @@ class GraphClustering:
             if at_most < STABLE:
                 return None
             if len(runs) == 1:
-                labels = by_size(_of_most(_join_small(X, run, groups), groups))
+                labels = _by_size(_of_most(_join_small(X, run, groups), groups))
                 if labels.max() == 0:
                     return None
         return Partition(resolution, at_most, labels)
@@ -177,7 +177,7 @@ def united(
     clusters = np.arange(labels.max() + 1)
     shares = confusion_matrix(labels[rows], seen, labels=clusters, normalize="true")
     one_of = connected_components(np.minimum(shares, shares.T) >= EXCHANGED)[1]
-    return by_size(one_of[labels])
+    return _by_size(one_of[labels])
 
 
 def leiden(graph: object, resolution: float, seed: int) -> NDArray[np.int64]:
@@ -212,7 +212,7 @@ def _join_small(
 
     A cluster is small by the number of ``groups`` (N,) that it has rows of.
     """
-    labels = by_size(labels)
+    labels = _by_size(labels)
     of_cluster = np.unique(np.stack([labels, groups]), axis=1)[0]
     smallest = max(FEWEST, round(SMALL * len(np.unique(groups))))
     large = np.bincount(of_cluster) >= smallest
@@ -224,7 +224,7 @@ def _join_small(
     return joined
 
 
-def by_size(labels: NDArray[np.integer]) -> NDArray[np.int64]:
+def _by_size(labels: NDArray[np.integer]) -> NDArray[np.int64]:
     """The same clusters, numbered from the largest."""
     order = np.argsort(-np.bincount(labels), kind="stable")
     return np.argsort(order)[labels].astype(np.int64)
