@@ -153,7 +153,7 @@ def benchmark_table(cells: dict[tuple[str, str, str], list[dict]]) -> str:
 def found_table(cells: Mapping[tuple, list[dict]]) -> str:
     """Markdown: a line a scenario, what the default preset's clusters are to the hidden classes."""
     lines = [
-        "| data set | normal | hidden classes | clusters, each seed | NMI |",
+        "| data set | normal | hidden classes | clusters, each seed | NMI in % |",
         "| --- | --- | --- | --- | --- |",
     ]
     for dataset, scenarios in SCENARIOS.items():
@@ -161,8 +161,7 @@ def found_table(cells: Mapping[tuple, list[dict]]) -> str:
             rows = cells.get((dataset, scenario, "clad"), [])
             if rows:
                 clusters = ", ".join(str(row["clusters"]) for row in rows)
-                values = [row["nmi"] for row in rows]
-                nmi = f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
+                nmi = percent([row["nmi"] for row in rows])
                 lines.append(f"| {dataset} | {scenario} | {len(classes)} | {clusters} | {nmi} |")
     return "\n".join(lines)
 
