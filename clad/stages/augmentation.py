@@ -71,9 +71,8 @@ class Augmentation:
         if self.flip:
             flipped = torch.rand(n, 1, generator=generator) < 0.5
             columns = torch.where(flipped, columns.flip(1), columns)
-        rows, columns = rows.to(x.device), columns.to(x.device)
-        x = x.gather(2, rows[:, None, :, None].expand(n, channels, height, width))
-        return x.gather(3, columns[:, None, None, :].expand(n, channels, height, width))
+        seen = (rows[:, :, None] * width + columns[:, None, :]).view(n, 1, -1).to(x.device)
+        return x.flatten(2).gather(2, seen.expand(n, channels, -1)).view_as(x)
 
     def _relit(self, x: Tensor, generator: torch.Generator) -> Tensor:
         mean = x.mean(dim=(1, 2, 3), keepdim=True)
