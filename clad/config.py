@@ -157,12 +157,16 @@ class Classifier(_Section):
     network: Literal["resnet8", "resnet18"] = Field(
         "resnet8", description="resnet8: fewer, wider layers, learns more in as many minutes"
     )
-    stem: Literal["torchvision", "small", "small-stride"] = "small-stride"
+    stem: Literal["auto", "torchvision", "small", "small-stride"] = Field(
+        "auto", description="auto: torchvision from 48 pixels a side, else small-stride"
+    )
     # Under 16 channels oneDNN's strided 1x1 convolution writes out of bounds in its backward pass:
     # github.com/uxlfoundation/oneDNN/issues/6035
     width: int = Field(32, ge=16)
     epochs: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
-        "auto", description="auto: as many as show it 200,000 images of 32x32, from 5 to 60"
+        "auto",
+        description="auto: as many as show it 200,000 images of 32x32 "
+        "(of 64x64 with the torchvision stem), from 5 to 60",
     )
     batch_size: int = Field(256, ge=2)
     optimizer: Literal["adamw", "muon"] = Field(

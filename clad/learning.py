@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clad.config import Classifier as Settings
 from clad.config import Config, Odin
 from clad.data.groups import digests
 from clad.data.images import ImageSet
@@ -31,6 +32,7 @@ from clad.stages.dec import DEC
 from clad.stages.graph import GraphClustering, centroids
 from clad.stages.kmeans import KMeans, assign
 from clad.stages.odin import choose
+from clad.stages.resnet import stem_for
 from clad.stages.transformations import (
     CHANNELS,
     UNSAID,
@@ -63,7 +65,7 @@ class Learning:
         """
         config, runtime = self.config, self.runtime
         augment = self._make_augmentation(images)
-        settings = config.classifier
+        settings = self._make_settings(images)
         told = choose_transformations(
             settings.rotations, settings.mirror, settings.recolour, augment.flip, images.shape
         )
@@ -132,7 +134,7 @@ class Learning:
                 of_colours = () if colours is None else (colours.network_, colours.known_)
                 fused.fit(stage3.network_, images, held_out, runtime, known, *of_colours)
         self.model_ = Model(
-            config=config.model_copy(update={"odin": Odin(**vars(odin))}),
+            config=config.model_copy(update={"classifier": settings, "odin": Odin(**vars(odin))}),
             shape=images.shape,
             transformations=told,
             autoencoder=stage2.network_,
@@ -250,6 +252,16 @@ class Learning:
         if features is None:
             features = stage3.transform(known, self.runtime)
         return clusters[assign(stage3.transform(new, self.runtime), features)[0]]
+
+    def _make_settings(self, images: ImageSet) -> Settings:
+        """The classifier's, as configured; ``stem: auto`` by the images' size."""
+        settings = self.config.classifier
+        if settings.stem == "auto":
+            _, height, width = images.shape
+            stem = stem_for(settings.stem, height, width)
+            log.info("classifier.stem: %s, as images are %d x %d pixels", stem, height, width)
+            settings = settings.model_copy(update={"stem": stem})
+        return settings
 
     def _make_augmentation(self, images: ImageSet) -> Augmentation:
         """As configured; ``flip: auto`` where mirror images look as normal as the images do,

@@ -25,7 +25,7 @@ from clad.stages.layers import LatentModel, encode
 from clad.stages.neighbours import Neighbours
 from clad.stages.odin import ODIN, log_confidence
 from clad.stages.patches import PatchFeatures
-from clad.stages.resnet import NETWORKS, ResNet
+from clad.stages.resnet import NETWORKS, ResNet, stem_for
 from clad.stages.transformations import Transformations
 
 KIND = "clad"  # what a model's document says it is
@@ -185,7 +185,8 @@ class Model:
                     stage1.architecture, (channels, height, width), stage1.latent_dim
                 )
                 n_outputs = clusters * len(transformations)
-                make = partial(NETWORKS[stage3.network], width=stage3.width, stem=stage3.stem)
+                stem = stem_for(stage3.stem, height, width)
+                make = partial(NETWORKS[stage3.network], width=stage3.width, stem=stem)
                 classifier = make(channels, n_outputs)
                 colours = make(channels, 2) if "colours" in arrays else None
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -427,6 +427,23 @@ def test_one_kind_of_normal_is_told_by_its_turns(tiny, normals, mixed, monkeypat
         CLAD(tiny).fit(normals[:150])
 
 
+@pytest.mark.parametrize(
+    ("size", "stem"),
+    [((48, 48), "torchvision"), ((48, 47), "small-stride"), (None, "small-stride")],
+)
+def test_a_models_stem_is_that_of_its_images_size(size, stem, tiny, normals, mixed, tmp_path):
+    """What auto was is kept: another rule of a later version would build another network."""
+    tiny["images"] = {"size": size}
+    tiny["classifier"]["stem"] = "auto"
+    detector = CLAD(tiny).fit(normals[:150])
+    assert detector.model_.config.classifier.stem == stem
+    assert detector.model_.classifier.trunk[0].kernel_size[0] == {"torchvision": 7}.get(stem, 3)
+    detector.save(tmp_path / "model")
+    again = CLAD.load(tmp_path / "model")
+    assert again.model_.config.classifier.stem == stem
+    np.testing.assert_array_equal(again.decision_function(mixed), detector.decision_function(mixed))
+
+
 def test_a_models_temperature_and_perturbation_are_numbers(tiny, normals, mixed, tmp_path):
     tiny["odin"] = {"temperature": "auto", "perturbation": "auto"}
     tiny["score"] = {"method": "odin"}

@@ -18,15 +18,15 @@ from clad.stages.graph import GraphClustering, finest, united
 from clad.stages.kmeans import assign
 from clad.stages.layers import rows_of
 from clad.stages.muon import Muon
-from clad.stages.resnet import NETWORKS, Network, ResNet, Stem
+from clad.stages.resnet import NETWORKS, STRIDES, Network, ResNet, Stem
 from clad.stages.transformations import Transformations, shared_targets
 from clad.training import Checkpoints, train
 
 Optimizer = Literal["adamw", "muon"]
 
-# ``epochs="auto"``: this many pixels are shown (200,000 images of 32 x 32), in no fewer and no more
-# epochs than these.
-SHOWN = 200_000 * 32 * 32
+# ``epochs="auto"``: as many pixels of the stem's map are made as of 200,000 images of 32 x 32 with
+# ``small-stride``, in no fewer and no more epochs than these.
+SHOWN = 200_000 * 16 * 16
 FEWEST, MOST = 5, 60
 SLANT = 20.0  # largest turn, in degrees, that leaves what an image shows the same
 
@@ -40,11 +40,11 @@ class Classifier:
     then depends on the images' content where the clusters do not (Gidaris et al. 2018, Golan and
     El-Yaniv 2018).
 
-    ``epochs="auto"`` shows it ``SHOWN`` pixels, in ``FEWEST`` to ``MOST`` epochs. They are shared
-    out among ``rounds``: ``fit`` is the first, and each ``refine`` after it trains the same trunk
-    on, maybe with other labels, such as clusters of its own features that augmented copies have too
-    (adjusted Rand index of at least ``agreement``), or other transformations. ``schedule`` spans
-    them all, and begins anew where the classes do.
+    ``epochs="auto"`` shows it what the stem makes ``SHOWN`` pixels of, in ``FEWEST`` to ``MOST``
+    epochs. They are shared out among ``rounds``: ``fit`` is the first, and each ``refine`` after it
+    trains the same trunk on, maybe with other labels, such as clusters of its own features that
+    augmented copies have too (adjusted Rand index of at least ``agreement``), or other
+    transformations. ``schedule`` spans them all, and begins anew where the classes do.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class Classifier:
         """How many epochs each round has, one at least; fewer rounds where epochs are fewer."""
         epochs = self.epochs
         if epochs == "auto":
-            pixels = len(images) * images.shape[1] * images.shape[2]
+            pixels = len(images) * images.shape[1] * images.shape[2] / STRIDES[self.stem] ** 2
             epochs = int(np.clip(round(SHOWN / pixels), FEWEST, MOST))
         rounds = min(self.rounds, epochs)
         return [len(range(i, epochs, rounds)) for i in range(rounds)]

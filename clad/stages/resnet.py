@@ -16,6 +16,16 @@ from clad.stages.layers import FeatureModel, Standardize
 Stem = Literal["torchvision", "small", "small-stride"]
 Network = Literal["resnet8", "resnet18"]
 
+STRIDES: dict[Stem, int] = {"torchvision": 4, "small": 1, "small-stride": 2}
+LARGE = 48  # pixels a side, from which a quarter of them is enough of a map
+
+
+def stem_for(asked: Stem | Literal["auto"], height: int, width: int) -> Stem:
+    """The stem ``asked`` for; ``auto``: the one that suits images of so many pixels."""
+    if asked != "auto":
+        return asked
+    return "torchvision" if min(height, width) >= LARGE else "small-stride"
+
 
 class BasicBlock(nn.Module):
     """x or its shortcut + two 3x3 convolutions.
@@ -65,9 +75,10 @@ class ResNet(FeatureModel):
 
     ``CHANNELS``: how many channels the maps have, in units of the width.
 
-    Stems: ``torchvision``, 7x7 stride 2 and max-pool, for 224 pixels; ``small``, 3x3 stride 1, no
-    pool, for 28 to 64 pixels; ``small-stride``, 3x3 stride 2, a quarter of its cost. ``blocks``
-    are what follows it, and ``ends`` after which of those (0: the stem) each map is taken.
+    Stems: ``torchvision``, 7x7 stride 2 and max-pool, for 48 to 224 pixels; ``small``, 3x3 stride
+    1, no pool, for 28 to 64 pixels; ``small-stride``, 3x3 stride 2, a quarter of its cost. The map
+    is smaller than the image by their ``STRIDES``. ``blocks`` are what follows it, and ``ends``
+    after which of those (0: the stem) each map is taken.
     """
 
     CHANNELS: ClassVar[tuple[int, int, int, int]]
@@ -87,8 +98,7 @@ class ResNet(FeatureModel):
         if stem == "torchvision":
             first = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
         else:
-            stride = 1 if stem == "small" else 2
-            first = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
+            first = nn.Conv2d(channels, width, 3, stride=STRIDES[stem], padding=1, bias=False)
         layers: list[nn.Module] = [first, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
         if stem == "torchvision":
             layers.append(nn.MaxPool2d(3, stride=2, padding=1))

@@ -112,6 +112,22 @@ def test_rounds_share_the_epochs():
     assert Classifier(epochs="auto", rounds=3).epochs_of(images) == [20, 20, 20]
 
 
+@pytest.mark.parametrize(
+    ("stem", "side", "epochs"),
+    # 200,000 * 32 * 32 / (4000 * side * side) for small-stride; the others' maps have a quarter
+    # and four times as many pixels
+    [
+        ("small-stride", 32, 50),
+        ("small-stride", 64, 12),
+        ("torchvision", 64, 50),
+        ("small", 32, 12),
+    ],
+)
+def test_epochs_are_by_the_pixels_of_the_stems_map(stem, side, epochs):
+    images = ImageSet.of(np.zeros((4000, 1, side, side), np.uint8))
+    assert sum(Classifier(stem=stem, epochs="auto").epochs_of(images)) == epochs
+
+
 def test_a_further_round_goes_on_from_the_trunk_with_another_head():
     rng = np.random.default_rng(0)
     images = ImageSet.of(rng.integers(0, 256, (40, 1, 8, 8), np.uint8))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clad.stages.resnet import NETWORKS, PoolingBlock, ResNet8, ResNet18
+from clad.stages.resnet import NETWORKS, STRIDES, PoolingBlock, ResNet8, ResNet18, stem_for
 
 
 def maps(network, size, channels=1):
@@ -49,6 +49,28 @@ def test_maps_of_the_shallow_network(stem, size, sides):
     found = maps(ResNet8(1, 3, width=4, stem=stem), size)
     assert [side for _, side in found] == sides
     assert [width for width, _ in found[-4:]] == [4, 8, 24, 32]
+
+
+@pytest.mark.parametrize(
+    ("asked", "height", "width", "stem"),
+    [
+        ("auto", 48, 48, "torchvision"),
+        ("auto", 64, 47, "small-stride"),
+        ("auto", 28, 28, "small-stride"),
+        ("small", 224, 224, "small"),
+        ("torchvision", 28, 28, "torchvision"),
+    ],
+)
+def test_the_stem_is_the_one_asked_for_or_suits_the_size(asked, height, width, stem):
+    assert stem_for(asked, height, width) == stem
+
+
+@pytest.mark.parametrize("stem", STRIDES)
+def test_the_first_map_is_as_much_smaller_as_its_stride(stem):
+    assert ResNet8(1, 3, width=4, stem=stem).maps(torch.rand(2, 1, 64, 32))[0].shape[2:] == (
+        64 // STRIDES[stem],
+        32 // STRIDES[stem],
+    )
 
 
 @pytest.mark.parametrize("stem", ["torchvision", "small", "small-stride"])
