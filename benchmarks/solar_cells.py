@@ -1,4 +1,4 @@
-"""Real defects, on which no choice of this project was made: solar cells (Deitsch et al. 2019).
+"""Real defects, which no recipe of this project is of: solar cells (Deitsch et al. 2019).
 
     pip install --no-deps --target elpv elpv-dataset
     python benchmarks/solar_cells.py elpv/elpv_dataset/data OUT
