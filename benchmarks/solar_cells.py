@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 from own_set import write_own
 from PIL import Image
 
@@ -23,29 +24,38 @@ from clad.runtime import track
 RUN = 60  # cells one after the other: about a module
 
 
+def read(path: Path) -> NDArray[np.uint8]:
+    """A cell, uint8 (300, 300)."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L"))
+
+
 @click.command()
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--kind", type=click.Choice(["all", "mono", "poly"]), default="all")
+@click.option(
+    "--kind",
+    type=click.Choice(["all", "mono", "poly"]),
+    default="all",
+    show_default=True,
+    help="Of which crystals.",
+)
 def main(data: Path, out: Path, kind: str) -> None:
     """Read them, split by place in the list."""
     try:
         rows = [line.split() for line in (data / "labels.csv").read_text("ascii").splitlines()]
         cells = [(data / name, float(defective), made) for name, defective, made in rows]
+        images = np.stack([read(path) for path, _, _ in track(cells, "cells", unit="cell")])
     except (OSError, ValueError) as error:
-        raise SystemExit(f"{data / 'labels.csv'}: not the list of the cells ({error})") from None
-    images, defective = [], []
-    for path, probability, _ in track(cells, "cells", unit="cell"):
-        with Image.open(path) as image:
-            images.append(np.asarray(image.convert("L")))
-        defective.append(probability)
+        raise SystemExit(f"{data}: not labels.csv and the cells that it names ({error})") from None
     shown = np.array([kind in ("all", made) for _, _, made in cells])
-    sound, broken = np.array(defective) == 0, np.array(defective) == 1
+    defective = np.array([probability for _, probability, _ in cells])
+    sound, broken = defective == 0, defective == 1
     later = np.arange(len(cells)) // RUN % 4 == 3
-    train = np.stack(images)[shown & sound & ~later]
     tested = shown & (sound & later | broken)
-    train = np.random.default_rng(0).permutation(train)  # nothing is to be read from the order
-    write_own(out, "cells", train, np.stack(images)[tested], broken[tested])
+    given = images[shown & sound & ~later]
+    train = np.random.default_rng(0).permutation(given)  # nothing is to be read from the order
+    write_own(out, "cells", train, images[tested], broken[tested])
 
 
 if __name__ == "__main__":
