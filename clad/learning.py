@@ -256,12 +256,11 @@ class Learning:
     def _make_settings(self, images: ImageSet) -> Settings:
         """The classifier's, as configured; ``stem: auto`` by the images' size."""
         settings = self.config.classifier
-        if settings.stem == "auto":
-            _, height, width = images.shape
-            stem = stem_for(settings.stem, height, width)
+        _, height, width = images.shape
+        stem = stem_for(settings.stem, height, width)
+        if stem != settings.stem:
             log.info("classifier.stem: %s, as images are %d x %d pixels", stem, height, width)
-            settings = settings.model_copy(update={"stem": stem})
-        return settings
+        return settings.model_copy(update={"stem": stem})
 
     def _make_augmentation(self, images: ImageSet) -> Augmentation:
         """As configured; ``flip: auto`` where mirror images look as normal as the images do,
